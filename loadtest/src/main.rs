@@ -1,0 +1,3 @@
+//! The sample LMS as a program.
+
+fn main() {}

@@ -1,0 +1,27 @@
+//! Lectern, an edge cache for learning platforms.
+//!
+//! A request comes in through the [`listener`], and [`edge`] leads it on. Its host names the [`site`], whose [`rules`] give
+//! the verdict: refuse, pass, cache. What may be cached is looked for in the [`cache`]; what is not there is brought by a
+//! [`fill`], which asks the [`origin`] once for all who wait. The answer, and the account of it, is put together in
+//! [`response`]. Whether something stored is outdated is asked of the [`ledger`], which [`control`] writes.
+//!
+//! `docs/architecture.md` tells the same with its reasons. Each part may import what stands below it (with `control` beside
+//! the path, and `ledger` beside `rules`); `tests/it/architecture.rs` holds that.
+
+// what the operator says, and what runs it
+
+// the way in, and the life of a request
+
+// the answer
+
+// what is brought, for whom
+
+// where it is kept, where it comes from
+
+// what is decided before, and what outdates
+
+// what pipeline and operations call
+
+// the ground
+pub mod clock;
+pub mod units;
