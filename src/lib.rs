@@ -24,4 +24,5 @@
 
 // the ground
 pub mod clock;
+pub mod telemetry;
 pub mod units;

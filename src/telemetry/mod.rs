@@ -1,0 +1,19 @@
+//! What the node tells about itself: outcome words, metrics, the access log, the error log, trace context.
+
+mod access_log;
+mod error_log;
+mod line;
+mod log_file;
+mod metrics;
+mod outcome;
+mod process;
+mod seldom;
+mod trace;
+
+pub use access_log::{AccessLog, LogOpenError, LogSettings, Room};
+pub use error_log::{LogFormat, LogLevel, LogWordError, init_log};
+pub use line::Line;
+pub use metrics::{Described, Metrics, RuleMetrics};
+pub use outcome::{Fault, Outcome};
+pub use seldom::Seldom;
+pub use trace::Trace;
