@@ -24,5 +24,6 @@
 
 // the ground
 pub mod clock;
+pub mod http_caching;
 pub mod telemetry;
 pub mod units;

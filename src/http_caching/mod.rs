@@ -1,0 +1,21 @@
+//! RFC 9110 and 9111 as pure functions of plain values and `now`: what a response and a request say
+//! ([`directives`]), whether a response may be stored ([`storable`]), how long it is fresh ([`freshness`]), for whom
+//! it was selected ([`vary`]), what conditions ([`validate`]) and ranges ([`range`]) come to, and how the outcome is
+//! told ([`status_field`]). Nothing here is async, reads a clock or changes anything.
+
+pub mod directives;
+pub mod freshness;
+mod list;
+pub mod range;
+pub mod status_field;
+pub mod storable;
+pub mod validate;
+pub mod vary;
+
+pub use directives::{Directives, Fields, RequestDirectives};
+pub use freshness::{Freshness, Lifetime, Source, parse_http_date};
+pub use range::{ContentRange, Requested, Resolved, Spec};
+pub use status_field::Fwd;
+pub use storable::{Exchange, NotStorable, may_store};
+pub use validate::{Condition, EntityTag};
+pub use vary::{SelectingValue, Vary};
