@@ -1,0 +1,16 @@
+//! Verdict of the rules: which rule speaks for a request, and what it says.
+
+mod index;
+mod matcher;
+mod name;
+pub mod normalise;
+mod pattern;
+mod policy;
+mod shadow;
+
+pub use matcher::{Facts, LONGEST_EXTENSION, RuleError, RuleProblem, RuleSet, is_extension};
+pub use name::Names;
+pub use pattern::{Pattern, PatternError, spelling};
+
+pub use policy::{Match, Policy, QueryRule, Rule, ValidatorRule, Verdict};
+pub use shadow::shadowed;

@@ -1,0 +1,107 @@
+//! What a rule can say and set, as plain types. Decides nothing.
+
+use http::{HeaderName, Method, StatusCode};
+use std::{sync::Arc, time::Duration};
+
+/// What the rules say of one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Answer with this status and send nothing to the origin.
+    Refuse(StatusCode),
+    /// Relay: store nothing, join nothing.
+    Pass,
+    /// Store and serve under this policy.
+    Cache(Arc<Policy>),
+    /// No rule speaks for this request: the origin is obeyed, safely by itself.
+    Obey,
+}
+
+/// How responses under a rule are stored and served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Freshness lifetime at the edge, in place of what the origin says; `None`: the origin's.
+    pub lifetime: Option<Duration>,
+    /// Freshness lifetime told to browsers, in place of the origin's `Cache-Control`.
+    pub browser_lifetime: Option<Duration>,
+    /// What of the query is part of the request.
+    pub query: QueryRule,
+    /// Statuses `lifetime` speaks for; empty: 200 only.
+    pub statuses: Vec<StatusCode>,
+    /// Longest freshness lifetime of a 4xx or 5xx answer at the edge, whatever `lifetime` and the origin say (a real
+    /// Kolibri lets its 404 live for a year).
+    pub negative_lifetime: Option<Duration>,
+    /// How long a stale response may serve while a fill brings a new one.
+    pub stale_while_revalidate: Option<Duration>,
+    /// How long a stale response may serve when the origin fails.
+    pub stale_if_error: Option<Duration>,
+    /// Client fields a fill takes along, beyond the selecting fields. `Cookie` and `Authorization` only if named here.
+    pub forward: Vec<HeaderName>,
+    /// The path is the same for everybody: a response to a request with a cookie may be stored without further sign
+    /// from the origin. Lifts nothing else.
+    pub shared: bool,
+    /// Which validators the origin's answers may be trusted with.
+    pub validator: ValidatorRule,
+}
+
+/// What of the query a rule keeps. What it drops is neither in the key nor sent to the origin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum QueryRule {
+    /// The query as it came.
+    #[default]
+    Keep,
+    /// No query.
+    Drop,
+    /// These parameters only, in the order they came.
+    Only(Vec<String>),
+    /// All but these parameters.
+    Without(Vec<String>),
+}
+
+/// Which validators a rule trusts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ValidatorRule {
+    /// A strong `ETag` names the content, a lone `Last-Modified` is a time.
+    #[default]
+    Auto,
+    /// The `ETag` names the content, weak or strong.
+    Content,
+    /// `Last-Modified` only.
+    Time,
+    /// Neither: nothing is validated, only fetched anew.
+    None,
+}
+
+/// When a rule applies: every condition that is set must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Match {
+    /// Path pattern: literal segments, `{name}` for one segment, `*` inside a segment, `**` for any rest; see
+    /// [`Pattern`](super::Pattern).
+    pub path: Option<String>,
+    /// Path prefix, compared byte by byte.
+    pub prefix: Option<String>,
+    /// Extensions of the last segment, without the dot, lower case.
+    pub extensions: Vec<String>,
+    /// Methods; empty: any.
+    pub methods: Vec<Method>,
+    /// Query parameters that must be there, optionally with a value.
+    pub query: Vec<(String, Option<String>)>,
+    /// Request fields that must be there, optionally with a value.
+    pub fields: Vec<(HeaderName, Option<String>)>,
+    /// Cookies that must be there, by name.
+    pub cookies: Vec<String>,
+}
+
+/// One rule as configured: where it applies and what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Name in log, metrics and `explain`.
+    pub name: String,
+    /// When it applies.
+    pub when: Match,
+    /// What it says.
+    pub verdict: Verdict,
+    /// Longest request body let through, bytes; more is refused with 413.
+    pub body_limit: Option<u64>,
+    /// Keep the path out of the access log: it holds a secret (Moodle's `tokenpluginfile.php/TOKEN/`).
+    pub hide_path: bool,
+}
