@@ -19,6 +19,7 @@
 // where it is kept, where it comes from
 
 // what is decided before, and what outdates
+pub mod ledger;
 pub mod rules;
 
 // what pipeline and operations call

@@ -1,0 +1,261 @@
+//! The one thread that writes: batch, sync, project, publish, acknowledge, in this order and no other.
+//!
+//! A failed sync leaves the medium unknown. Records are then refused, the medium is dropped and opened anew with a
+//! growing pause, and what is found on it beyond the last number is taken in: it may have been written after all.
+
+use super::{
+    LedgerError, LedgerSettings, Number, Receipt,
+    chain::{Chain, Identity},
+    medium::{Medium, Sealed},
+    projection::{Projection, Projector},
+    record::Record,
+};
+use crate::{clock, telemetry::Metrics};
+use arc_swap::ArcSwapOption;
+use prometheus::IntGauge;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+use tokio::sync::oneshot;
+
+/// Records that may wait; a pipeline that sends more at once is told to try again.
+const QUEUE: usize = 1024;
+/// Records that share one sync.
+const BATCH: usize = 256;
+/// First and longest pause before the medium is tried again.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+
+/// What readers see.
+pub(super) struct Shared {
+    identity: Identity,
+    number: AtomicU64,
+    pub(super) projection: Arc<Projection>,
+    refusing: ArcSwapOption<LedgerError>,
+}
+
+impl Shared {
+    pub(super) fn last(&self) -> Number {
+        Number { identity: self.identity, n: self.number.load(Ordering::Acquire) }
+    }
+
+    pub(super) fn refusal(&self) -> Option<Arc<LedgerError>> {
+        self.refusing.load_full()
+    }
+}
+
+struct Order {
+    record: Record,
+    done: oneshot::Sender<Result<Receipt, LedgerError>>,
+}
+
+/// The way to the writing thread; dropping it ends the thread and waits for it.
+pub(super) struct Writer(Mutex<Option<(SyncSender<Order>, JoinHandle<()>)>>);
+
+impl Writer {
+    pub(super) async fn append(&self, record: Record) -> Result<Receipt, LedgerError> {
+        let (done, answer) = oneshot::channel();
+        {
+            let writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let (orders, _) = writer.as_ref().ok_or(LedgerError::Closed)?;
+            orders.try_send(Order { record, done }).map_err(|error| match error {
+                TrySendError::Full(_) => LedgerError::Busy,
+                TrySendError::Disconnected(_) => LedgerError::Closed,
+            })?;
+        }
+        answer.await.map_err(|_| LedgerError::Closed)?
+    }
+
+    pub(super) fn close(&self) {
+        let writer = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((orders, thread)) = writer {
+            drop(orders);
+            if thread.join().is_err() {
+                tracing::error!("the ledger's thread had panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Opens, verifies, replays, and starts the thread.
+pub(super) fn open(
+    settings: &LedgerSettings,
+    metrics: &Metrics,
+) -> Result<(Arc<Shared>, Writer), LedgerError> {
+    let medium = Medium::open(&settings.folder, true)?;
+    let projection = Arc::new(Projection::new());
+    let mut projector = Projector::new(projection.clone(), settings.url_entries);
+    let chain = medium.replay(|chain, record| projector.apply(chain.number, record))?;
+    let shared = Arc::new(Shared {
+        identity: medium.identity(),
+        number: AtomicU64::new(chain.number),
+        projection,
+        refusing: ArcSwapOption::empty(),
+    });
+    let (orders, receiver) = sync_channel(QUEUE);
+    let mut log = Log {
+        folder: settings.folder.clone(),
+        orders: receiver,
+        shared: shared.clone(),
+        projector,
+        chain,
+        state: State::Open(medium),
+        number: metrics.ledger_number.clone(),
+        ready: metrics.ledger_ready.clone(),
+    };
+    log.number.set(chain.number as i64);
+    log.ready.set(1);
+    let thread = std::thread::Builder::new()
+        .name("ledger".into())
+        .spawn(move || log.run())
+        .map_err(LedgerError::io(&settings.folder))?;
+    Ok((shared, Writer(Mutex::new(Some((orders, thread))))))
+}
+
+enum State {
+    Open(Medium),
+    Refusing { again: Instant, pause: Duration },
+}
+
+struct Log {
+    folder: PathBuf,
+    orders: Receiver<Order>,
+    shared: Arc<Shared>,
+    projector: Projector,
+    /// End of what is acknowledged.
+    chain: Chain,
+    state: State,
+    number: IntGauge,
+    ready: IntGauge,
+}
+
+/// However the thread ends, by [`Writer::close`] or by a panic below it, nobody must think that records are taken.
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.shared.refusing.store(Some(Arc::new(LedgerError::Closed)));
+        self.ready.set(0);
+    }
+}
+
+impl Log {
+    /// Until the way to it is dropped.
+    fn run(&mut self) {
+        loop {
+            match &self.state {
+                State::Open(_) => match self.orders.recv() {
+                    Ok(first) => self.write(first),
+                    Err(_) => return,
+                },
+                State::Refusing { again, pause } => {
+                    let (again, pause) = (*again, *pause);
+                    match self.orders.recv_timeout(again.saturating_duration_since(clock::instant())) {
+                        Ok(order) => self.turn_away([order]),
+                        Err(RecvTimeoutError::Disconnected) => return,
+                        Err(RecvTimeoutError::Timeout) => self.reopen(pause),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes `first` and whatever waits behind it, with one sync.
+    fn write(&mut self, first: Order) {
+        let orders: Vec<Order> = std::iter::once(first).chain(self.orders.try_iter()).take(BATCH).collect();
+        let mut chain = self.chain;
+        let sealed: Vec<Sealed> = orders
+            .iter()
+            .map(|order| {
+                let bytes = order.record.encode();
+                chain = chain.with(&bytes);
+                Sealed { chain, bytes }
+            })
+            .collect();
+        let State::Open(medium) = &self.state else { return self.turn_away(orders) };
+        if let Err(error) = medium.append(&sealed) {
+            self.refuse(error, PAUSE.0);
+            return self.turn_away(orders);
+        }
+        for (order, sealed) in orders.iter().zip(&sealed) {
+            self.projector.apply(sealed.chain.number, &order.record);
+        }
+        self.publish(chain);
+        for (order, sealed) in orders.into_iter().zip(&sealed) {
+            let number = Number { identity: sealed.chain.identity, n: sealed.chain.number };
+            // whoever asked may be gone: the record stands all the same
+            let _ = order.done.send(Ok(Receipt { number }));
+        }
+    }
+
+    fn publish(&mut self, chain: Chain) {
+        self.chain = chain;
+        self.shared.number.store(chain.number, Ordering::Release);
+        self.number.set(chain.number as i64);
+    }
+
+    fn turn_away(&self, orders: impl IntoIterator<Item = Order>) {
+        let why = self.shared.refusal().unwrap_or_else(|| Arc::new(LedgerError::Closed));
+        for order in orders {
+            let _ = order.done.send(Err(LedgerError::Refusing(why.clone())));
+        }
+    }
+
+    /// Drops the medium, and with it the lock: it is opened anew after the pause.
+    fn refuse(&mut self, error: LedgerError, pause: Duration) {
+        tracing::error!(%error, retry_in = ?pause, "the ledger takes no records");
+        self.shared.refusing.store(Some(Arc::new(error)));
+        self.ready.set(0);
+        self.state = State::Refusing { again: clock::instant() + pause, pause };
+    }
+
+    fn reopen(&mut self, pause: Duration) {
+        match self.try_open() {
+            Ok((medium, chain)) => {
+                tracing::info!(number = chain.number, "the ledger takes records again");
+                self.publish(chain);
+                self.state = State::Open(medium);
+                self.shared.refusing.store(None);
+                self.ready.set(1);
+            }
+            Err(error) => self.refuse(error, (pause * 2).min(PAUSE.1)),
+        }
+    }
+
+    /// The same ledger, with all that was acknowledged, and perhaps more.
+    fn try_open(&mut self) -> Result<(Medium, Chain), LedgerError> {
+        let medium = Medium::open(&self.folder, false)?;
+        if medium.identity() != self.chain.identity {
+            return Err(LedgerError::Replaced(self.folder.clone()));
+        }
+        let known = self.chain;
+        let mut same = known.number == 0;
+        let mut more = Vec::new();
+        let chain = medium.replay(|chain, record| {
+            same |= *chain == known;
+            if chain.number > known.number {
+                more.push((chain.number, record.clone()));
+            }
+        })?;
+        if chain.number < known.number {
+            return Err(LedgerError::Short { found: chain.number, expected: known.number });
+        }
+        if !same {
+            return Err(LedgerError::Replaced(self.folder.clone()));
+        }
+        for (number, record) in &more {
+            self.projector.apply(*number, record);
+        }
+        Ok((medium, chain))
+    }
+}

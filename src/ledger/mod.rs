@@ -1,0 +1,109 @@
+//! Numbered, hash-chained records of what is outdated: a purge is a fact here, not a walk over the cache.
+//!
+//! A record is on the medium before it is acknowledged; then the maps are updated, then its number is published. A
+//! reader loads the number first and the maps after it, so whoever sees a number sees everything up to it. Every
+//! fill notes [`Ledger::last`] as `born` *before* its request leaves; a stored response is outdated if a record that
+//! covers it is above its `born`. So a purge beats every fill in flight, with no lock between them.
+
+mod chain;
+mod error;
+mod log;
+mod medium;
+mod projection;
+mod record;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use chain::{Flaw, Identity};
+pub use error::LedgerError;
+pub use projection::SiteMarks;
+pub use record::Record;
+pub use settings::LedgerSettings;
+
+use crate::telemetry::Metrics;
+use std::sync::Arc;
+
+/// A place in a ledger. Two numbers of different ledgers never compare: that is why the identity rides along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Number {
+    /// Whose number it is.
+    pub identity: Identity,
+    /// Records up to and with this one; 0 before the first.
+    pub n: u64,
+}
+
+/// What `append` gives back: the record is on the medium, and no reader decides without it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The record's own number.
+    pub number: Number,
+}
+
+/// The ledger of this node.
+pub struct Ledger {
+    shared: Arc<log::Shared>,
+    writer: log::Writer,
+}
+
+impl Ledger {
+    /// Opens the ledger in its folder, or makes one if the folder is absent or empty; verifies the chain from the
+    /// first record and replays it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Held`] if another process has it; [`LedgerError::Broken`] or [`LedgerError::Short`] if a
+    /// record was altered, torn or lost: the node must not start then, for a purge would be undone.
+    pub fn open(settings: &LedgerSettings, metrics: &Metrics) -> Result<Arc<Ledger>, LedgerError> {
+        let (shared, writer) = log::open(settings, metrics)?;
+        Ok(Arc::new(Ledger { shared, writer }))
+    }
+
+    /// The last published number: one atomic load. `born` and `seen` are taken from it.
+    pub fn last(&self) -> Number {
+        self.shared.last()
+    }
+
+    /// The marks of a site, made on demand and kept for ever: resolve them when the configuration is built.
+    pub fn marks(&self, site: &str) -> Arc<SiteMarks> {
+        self.shared.projection.marks(site)
+    }
+
+    /// Is a response of this site, normalised path and query, with this `born`, outdated?
+    ///
+    /// Yes if a record that covers it is above `born`; yes if `born` is of another ledger or above the last number
+    /// (a lost or restored ledger must not bring back what was purged). To remember a no, load
+    /// [`SiteMarks::touched`] *before* this call and compare it next time.
+    pub fn outdated(&self, marks: &SiteMarks, path: &str, query: Option<&str>, born: Number) -> bool {
+        let last = self.last();
+        if born.identity != last.identity || born.n > last.n {
+            return true;
+        }
+        self.shared.projection.covered(marks, path, query, born.n)
+    }
+
+    /// Writes a record. When this returns the record is synced, chained, in the maps, and its number is published.
+    /// Dropping the future does not take the record back.
+    ///
+    /// # Errors
+    /// [`LedgerError::Busy`] if too many wait already; [`LedgerError::Refusing`] while the medium fails: the record
+    /// is then not acknowledged, though it may have reached the medium and count after a later reopening (too much
+    /// is outdated then, never too little).
+    pub async fn append(&self, record: Record) -> Result<Receipt, LedgerError> {
+        self.writer.append(record).await
+    }
+
+    /// Whether records are taken. While not, serving goes on and the medium is tried again with a growing pause.
+    pub fn ready(&self) -> bool {
+        self.refusal().is_none()
+    }
+
+    /// Why records are refused at the moment.
+    pub fn refusal(&self) -> Option<Arc<LedgerError>> {
+        self.shared.refusal()
+    }
+
+    /// Ends the writer and gives up the lock; what was asked before is written first. Blocks for that long.
+    pub fn close(&self) {
+        self.writer.close();
+    }
+}

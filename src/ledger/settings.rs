@@ -1,0 +1,18 @@
+//! What an operator sets of the ledger.
+
+use std::path::PathBuf;
+
+/// Where the ledger lies and how much of it stays in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerSettings {
+    /// Its folder, made if absent; one process at a time holds it.
+    pub folder: PathBuf,
+    /// Url entries kept apart; more are folded into their site's purged number (too much is outdated, never too little).
+    pub url_entries: usize,
+}
+
+impl Default for LedgerSettings {
+    fn default() -> LedgerSettings {
+        LedgerSettings { folder: PathBuf::from("ledger"), url_entries: 1_000_000 }
+    }
+}
