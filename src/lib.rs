@@ -17,6 +17,7 @@
 // what is brought, for whom
 
 // where it is kept, where it comes from
+pub mod origin;
 
 // what is decided before, and what outdates
 pub mod ledger;

@@ -1,0 +1,112 @@
+//! What an operator sets of an origin.
+
+use http::HeaderValue;
+use std::{path::PathBuf, time::Duration};
+
+/// One origin: the servers of one LMS or one storage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OriginSettings {
+    /// Name in log, metrics and sites.
+    pub name: String,
+    /// Its servers ("fronts"), `host` (name or address) and port.
+    pub servers: Vec<(String, u16)>,
+    /// TLS towards the servers; absent: cleartext.
+    pub tls: Option<OriginTls>,
+    /// The `Host` that is sent.
+    pub host: HostField,
+    /// HTTP version spoken.
+    pub http: OriginHttp,
+    /// How long the origin may take.
+    pub timeouts: OriginTimeouts,
+    /// Shortest time a name's address is used before it is asked again.
+    pub dns_floor: Duration,
+    /// Longest time a name's address is used before it is asked again.
+    pub dns_ceiling: Duration,
+    /// Name servers (`address:port`) to ask; empty: the system's.
+    pub dns_servers: Vec<std::net::SocketAddr>,
+    /// Requests in flight at most.
+    pub in_flight: usize,
+    /// Requests that may wait for a place.
+    pub queue: usize,
+    /// How long a request may wait for a place.
+    pub queue_wait: Duration,
+}
+
+/// TLS towards an origin. Certificates are always verified; the name sent (SNI) is never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginTls {
+    /// Name sent and verified; absent: the server's host name.
+    pub sni: Option<String>,
+    /// PEM file of the authorities to trust in place of the system's.
+    pub ca: Option<PathBuf>,
+}
+
+/// Which `Host` an origin is sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum HostField {
+    /// The one the client asked for.
+    #[default]
+    Pass,
+    /// This one.
+    Set(HeaderValue),
+}
+
+/// HTTP version towards an origin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OriginHttp {
+    /// HTTP/1.1.
+    #[default]
+    H1,
+    /// HTTP/2; without TLS by prior knowledge.
+    H2,
+}
+
+/// Bounds on time towards an origin. None of them is on the whole of a transfer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginTimeouts {
+    /// TCP connect, and the TLS handshake after it, each.
+    pub connect: Duration,
+    /// TCP connect and TLS handshake together; also the wait for a free HTTP/2 stream.
+    pub handshake: Duration,
+    /// From the request's last byte to the answer's head.
+    pub head: Duration,
+    /// Between two pieces of the answer's body.
+    pub body: Duration,
+    /// Without progress while sending the request.
+    pub write: Duration,
+    /// How long an idle connection is kept.
+    pub idle: Duration,
+}
+
+impl OriginSettings {
+    /// Settings for `servers` with every default.
+    pub fn new(name: &str, servers: Vec<(String, u16)>) -> OriginSettings {
+        OriginSettings {
+            name: name.to_owned(),
+            servers,
+            tls: None,
+            host: HostField::Pass,
+            http: OriginHttp::H1,
+            timeouts: OriginTimeouts::default(),
+            dns_floor: Duration::from_secs(1),
+            dns_ceiling: Duration::from_secs(60),
+            dns_servers: Vec::new(),
+            in_flight: 256,
+            queue: 1024,
+            queue_wait: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for OriginTimeouts {
+    fn default() -> OriginTimeouts {
+        OriginTimeouts {
+            connect: Duration::from_secs(3),
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(60),
+            body: Duration::from_secs(60),
+            write: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+        }
+    }
+}
