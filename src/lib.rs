@@ -15,8 +15,10 @@
 // the answer
 
 // what is brought, for whom
+pub mod site;
 
 // where it is kept, where it comes from
+pub mod cache;
 pub mod origin;
 
 // what is decided before, and what outdates

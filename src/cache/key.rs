@@ -1,0 +1,91 @@
+//! The cache key: what makes two requests the same to the origin.
+//!
+//! Built from what the origin is asked (scope, scheme, host, normalised path and query), never from a client's other
+//! fields. Parts are length-prefixed, so no part can be written so that it reads as another; the whole key is compared,
+//! not only its hash (G25).
+
+use bytes::Bytes;
+use std::{borrow::Borrow, fmt};
+
+/// A cache key. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Key(Bytes);
+
+/// The parts of a key.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyParts<'a> {
+    /// Scope: the name of the site, or of the group of sites that share stored responses.
+    pub scope: &'a str,
+    /// Whether the client came by `https`.
+    pub https: bool,
+    /// The `Host` the origin is asked with; empty where it is the same for all of the scope.
+    pub host: &'a str,
+    /// Normalised path.
+    pub path: &'a str,
+    /// Query as sent to the origin; an empty one differs from none.
+    pub query: Option<&'a str>,
+}
+
+impl KeyParts<'_> {
+    /// The key of these parts.
+    pub fn key(&self) -> Key {
+        let query = self.query.unwrap_or("");
+        let mut key =
+            Vec::with_capacity(18 + self.scope.len() + self.host.len() + self.path.len() + query.len());
+        key.push(u8::from(self.https) | u8::from(self.query.is_some()) << 1);
+        for part in [self.scope, self.host, self.path, query] {
+            // A request head is bounded far below 4 GiB.
+            key.extend_from_slice(&(part.len() as u32).to_le_bytes());
+            key.extend_from_slice(part.as_bytes());
+        }
+        Key(Bytes::from(key))
+    }
+}
+
+impl Key {
+    /// Bytes of the key.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Borrow<[u8]> for Key {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({})", self.0.escape_ascii())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KeyParts;
+
+    #[test]
+    fn no_part_can_be_written_as_another() {
+        let base = KeyParts { scope: "a", https: true, host: "h", path: "/b/x", query: Some("q") };
+        let others = [
+            KeyParts { scope: "a/b", path: "/x", ..base },
+            KeyParts { host: "h/b", path: "/x", ..base },
+            KeyParts { https: false, ..base },
+            KeyParts { path: "/b/x?q", query: None, ..base },
+            KeyParts { path: "/b/xq", query: Some(""), ..base },
+            KeyParts { scope: "", host: "ah", ..base },
+        ];
+        for (i, a) in others.iter().enumerate() {
+            assert_ne!(a.key(), base.key(), "{a:?}");
+            for b in &others[i + 1..] {
+                assert_ne!(a.key(), b.key(), "{a:?} {b:?}");
+            }
+        }
+        assert_ne!(
+            KeyParts { query: None, ..base }.key(),
+            KeyParts { query: Some(""), ..base }.key(),
+            "an empty query is not none"
+        );
+    }
+}

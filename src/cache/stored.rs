@@ -1,0 +1,203 @@
+//! A stored response, and the slot that holds those of one key.
+
+use crate::{
+    cache::ChunkId,
+    clock,
+    http_caching::{Freshness, RequestDirectives, SelectingValue, vary},
+    ledger::Number,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+/// Stored responses one slot holds at most; the oldest goes (G21).
+const SLOT_RESPONSES: usize = 64;
+
+/// The request fields a response was chosen by, and the values they had.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selecting {
+    names: Vec<HeaderName>,
+    values: Vec<SelectingValue>,
+}
+
+impl Selecting {
+    /// These fields with the values they have in a request.
+    pub fn new(names: Vec<HeaderName>, request: &HeaderMap) -> Selecting {
+        let values = names.iter().map(|name| vary::selecting_value(name, request)).collect();
+        Selecting { names, values }
+    }
+
+    /// The names.
+    pub fn names(&self) -> &[HeaderName] {
+        &self.names
+    }
+
+    /// Whether a request has the same values (RFC 9111 §4.1).
+    pub fn matches(&self, request: &HeaderMap) -> bool {
+        vary::same(&self.names, &self.values, request)
+    }
+}
+
+/// What a stored response is made of.
+#[derive(Debug)]
+pub struct StoredParts {
+    /// Status.
+    pub status: StatusCode,
+    /// Fields as the origin sent them, but those that ended at this hop.
+    pub headers: HeaderMap,
+    /// What it was chosen by.
+    pub selecting: Selecting,
+    /// `ETag`, if the rule trusts it for conditions.
+    pub etag: Option<HeaderValue>,
+    /// `Last-Modified`, if the rule trusts it for conditions.
+    pub last_modified: Option<HeaderValue>,
+    /// Length of the body.
+    pub length: u64,
+    /// Chunks of the body, in order.
+    pub chunks: Arc<[ChunkId]>,
+    /// How long it may serve.
+    pub freshness: Freshness,
+    /// The ledger's number noted before the request for it left.
+    pub born: Number,
+}
+
+/// A stored response: head and the names of its chunks. Immutable, but for the memo of its last check.
+#[derive(Debug)]
+pub struct StoredResponse {
+    parts: StoredParts,
+    /// The site's *touched* number, plus one, when this response was last found not outdated; 0: never.
+    checked: AtomicU64,
+}
+
+impl Deref for StoredResponse {
+    type Target = StoredParts;
+    fn deref(&self) -> &StoredParts {
+        &self.parts
+    }
+}
+
+/// How a stored response may serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Fresh, for so many more seconds.
+    Fresh {
+        /// Seconds left.
+        ttl: i64,
+    },
+    /// Stale for `-ttl` seconds, and may serve while a fill brings a new one.
+    WhileRevalidating {
+        /// Seconds left, negative.
+        ttl: i64,
+    },
+    /// To be validated first; may serve if the origin fails and `on_error` says so.
+    Validate {
+        /// It may serve if the origin fails.
+        on_error: bool,
+    },
+}
+
+impl StoredResponse {
+    /// A stored response, not yet checked against the ledger.
+    pub fn new(parts: StoredParts) -> StoredResponse {
+        StoredResponse { parts, checked: AtomicU64::new(0) }
+    }
+
+    /// How it may serve at `now`, apart from the ledger. What a request says of its own wishes (RFC 9111 §5.2.1) is
+    /// advice, and a reloading class must not reach the origin: it is not asked.
+    pub fn usable(&self, now: SystemTime) -> Use {
+        let (wishes, freshness) = (RequestDirectives::default(), &self.freshness);
+        if freshness.is_fresh(&wishes, now) {
+            Use::Fresh { ttl: freshness.ttl(now) }
+        } else if freshness.while_revalidate(&wishes, now) {
+            Use::WhileRevalidating { ttl: freshness.ttl(now) }
+        } else {
+            Use::Validate { on_error: freshness.if_error(now) }
+        }
+    }
+
+    /// May it serve now without asking?
+    pub fn is_fresh(&self) -> bool {
+        matches!(self.usable(clock::now()), Use::Fresh { .. })
+    }
+
+    /// The memo: was it already found not outdated while the site's *touched* number was `touched`?
+    pub fn checked_at(&self, touched: u64) -> bool {
+        self.checked.load(Ordering::Relaxed) == touched + 1
+    }
+
+    /// Remembers that it was found not outdated at `touched`.
+    pub fn remember_check(&self, touched: u64) {
+        self.checked.store(touched + 1, Ordering::Relaxed);
+    }
+
+    /// Whether one was made from the other by freshening, or both from a third.
+    pub fn same_body(&self, other: &StoredResponse) -> bool {
+        Arc::ptr_eq(&self.chunks, &other.chunks)
+    }
+
+    /// Whether it was stored for the same selecting fields and values.
+    fn same_variant(&self, other: &StoredResponse) -> bool {
+        self.selecting == other.selecting
+    }
+
+    /// Bytes it takes in memory, body not counted. An estimate that errs high.
+    pub fn weight(&self) -> u64 {
+        let fields: usize = self.headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 96).sum();
+        let selecting: usize =
+            self.selecting.values.iter().map(|v| v.as_bytes().map_or(0, <[u8]>::len) + 96).sum();
+        (512 + fields + selecting + self.chunks.len() * size_of::<ChunkId>()) as u64
+    }
+}
+
+/// The stored responses of one key, youngest first. Replaced whole.
+#[derive(Debug, Default)]
+pub struct Slot {
+    responses: Vec<Arc<StoredResponse>>,
+}
+
+impl Slot {
+    /// The youngest stored response that a request with these fields selects.
+    pub fn select(&self, request: &HeaderMap) -> Option<&Arc<StoredResponse>> {
+        self.responses.iter().find(|stored| stored.selecting.matches(request))
+    }
+
+    /// All stored responses, youngest first.
+    pub fn responses(&self) -> &[Arc<StoredResponse>] {
+        &self.responses
+    }
+
+    /// Names of all selecting fields of the slot: what a fill for it sends.
+    pub fn selecting_names(&self) -> Vec<HeaderName> {
+        let mut names: Vec<HeaderName> = Vec::new();
+        for name in self.responses.iter().flat_map(|stored| stored.selecting.names()) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        names
+    }
+
+    /// A slot with `stored` in front, in place of the one for the same variant.
+    pub fn with(&self, stored: Arc<StoredResponse>) -> Slot {
+        let mut responses = vec![stored.clone()];
+        responses.extend(self.responses.iter().filter(|old| !old.same_variant(&stored)).cloned());
+        responses.truncate(SLOT_RESPONSES);
+        Slot { responses }
+    }
+
+    /// A slot without `gone` and what was made from it by freshening.
+    pub fn without(&self, gone: &StoredResponse) -> Slot {
+        Slot { responses: self.responses.iter().filter(|old| !old.same_body(gone)).cloned().collect() }
+    }
+
+    /// Bytes it takes in memory, bodies not counted.
+    pub fn weight(&self) -> u64 {
+        64 + self.responses.iter().map(|stored| stored.weight()).sum::<u64>()
+    }
+}
