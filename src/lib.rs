@@ -15,6 +15,7 @@
 // the answer
 
 // what is brought, for whom
+pub mod fill;
 pub mod site;
 
 // where it is kept, where it comes from

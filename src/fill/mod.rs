@@ -1,0 +1,280 @@
+//! Fills: requests to the origin that are owned by nobody, and the readers that share what they bring.
+//!
+//! A request that finds nothing it may be answered from *obtains* a response: it joins a fill under way or begins one,
+//! waits for the head, and reads the growing body at its own pace.
+
+mod decide;
+mod growing;
+mod request;
+mod table;
+mod task;
+
+use crate::{
+    cache::{CacheSettings, Key, Memory, Selecting, StoredResponse},
+    ledger::{Ledger, Number},
+    origin::OriginRequest,
+    rules::Policy,
+    site::Site,
+    telemetry::Metrics,
+};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
+use std::{net::SocketAddr, sync::Arc};
+use task::{Ask, Fill, Phase};
+
+pub use decide::VIA;
+pub use growing::{Cut, Growing, Reader};
+pub use request::says_more;
+pub use task::{Failure, FillHead};
+
+/// Fills that may die before their head for one waiter before it gives up.
+const ATTEMPTS: u8 = 3;
+/// Fills one request may leave because what they brought is for others.
+const LEAVES: u8 = 4;
+
+/// All fills of the node.
+pub struct Fills {
+    table: table::Table,
+    memory: Memory,
+    ledger: Arc<Ledger>,
+    metrics: Arc<Metrics>,
+    settings: CacheSettings,
+}
+
+/// What a request wants that nothing stored can give.
+pub struct Wanted<'a> {
+    /// Its key.
+    pub key: &'a Key,
+    /// Its site.
+    pub site: &'a Arc<Site>,
+    /// Policy of the rule, if one says cache.
+    pub policy: Option<&'a Arc<Policy>>,
+    /// Normalised path.
+    pub path: &'a str,
+    /// Query as sent to the origin.
+    pub query: Option<&'a str>,
+    /// `Host` as sent to the origin.
+    pub origin_host: http::HeaderValue,
+    /// Fields the edge adds to what a fill sends.
+    pub added: HeaderMap,
+    /// The client's end-to-end fields.
+    pub client: &'a HeaderMap,
+    /// Selecting fields the slot is known to have.
+    pub selecting: Vec<HeaderName>,
+    /// A stored response to validate, if it is stale by age alone.
+    pub validates: Option<Arc<StoredResponse>>,
+}
+
+/// What came of it.
+pub enum Obtained {
+    /// A new response, being filled.
+    Filling {
+        /// Its head.
+        head: Arc<FillHead>,
+        /// Its body from the first byte.
+        body: Reader,
+        /// This request began the fill.
+        began: bool,
+    },
+    /// The stored response was validated.
+    Freshened {
+        /// As it stands now.
+        stored: Arc<StoredResponse>,
+        /// The server that said so.
+        server: SocketAddr,
+        /// This request began the fill.
+        began: bool,
+    },
+    /// A fill that has ended since the request looked has stored it.
+    Stored(Arc<StoredResponse>),
+    /// What came is for the request that caused the fill only: this one goes to the origin by itself.
+    Released {
+        /// What came says that the origin failed.
+        failed: bool,
+    },
+    /// Nothing came.
+    Failed(Failure),
+}
+
+impl Obtained {
+    /// What a stale response may stand in for (RFC 5861 §4): no answer, or one that says the origin failed.
+    pub fn is_error(&self) -> bool {
+        match self {
+            Obtained::Filling { head, .. } => says_failed(head.status),
+            Obtained::Released { failed } => *failed,
+            Obtained::Failed(_) => true,
+            Obtained::Freshened { .. } | Obtained::Stored(_) => false,
+        }
+    }
+}
+
+impl Fills {
+    /// No fills yet.
+    pub fn new(
+        memory: Memory,
+        ledger: Arc<Ledger>,
+        metrics: Arc<Metrics>,
+        settings: CacheSettings,
+    ) -> Arc<Fills> {
+        Arc::new(Fills { table: table::Table::new(), memory, ledger, metrics, settings })
+    }
+
+    /// Waiting for a fill of this key is not worth while: the last answer could not be shared.
+    pub fn passes(&self, key: &Key) -> bool {
+        self.table.passes(key)
+    }
+
+    /// A fill of this key is under way, which others may join.
+    pub fn under_way(&self, key: &Key) -> bool {
+        self.table.under_way(key)
+    }
+
+    /// After an unsafe method (RFC 9111 §4.4): what stands under `key` goes, what is on its way is not stored.
+    pub fn invalidate(&self, key: &Key) {
+        self.table.cover(key);
+        self.memory.forget(key);
+    }
+
+    /// Obtains a response: joins a fill or begins one, and waits for its head.
+    ///
+    /// A waiter leaves a fill whose answer is for other selecting values, and begins or joins one for its own. If a fill
+    /// dies before its head because the origin broke off, one waiter begins anew and the others join it. A record of the
+    /// ledger that comes after the request's head does not disturb it: it may be answered with what it covers.
+    pub async fn obtain(self: &Arc<Self>, mut wanted: Wanted<'_>) -> Obtained {
+        let (mut attempt, mut leaves, mut by_itself) = (0, 0, false);
+        loop {
+            let alone = by_itself || leaves == LEAVES || self.passes(wanted.key);
+            let begin = Begin { alone, attempt, unread: false };
+            let (fill, body, began) = match self.join_or_begin(&wanted, begin) {
+                Ok(fill) => fill,
+                Err(stored) => return Obtained::Stored(stored),
+            };
+            match fill.decided().await {
+                Phase::Head(head) if !began && head.shared.is_err() => {
+                    return Obtained::Released { failed: says_failed(head.status) };
+                }
+                Phase::Head(head)
+                    if head.shared.is_ok() && !head.selecting.matches(wanted.client) && leaves < LEAVES =>
+                {
+                    leaves += 1;
+                    wanted.selecting.extend_from_slice(head.selecting.names());
+                    wanted.validates = None;
+                }
+                Phase::Head(head) => return Obtained::Filling { head, body, began },
+                // What was validated for another is not validated for this one, if it is stale at once.
+                Phase::Freshened(stored, _) if !began && !stored.is_fresh() => {
+                    by_itself = true;
+                    wanted.validates = Some(stored);
+                }
+                Phase::Freshened(stored, server) => return Obtained::Freshened { stored, server, began },
+                Phase::Dead(Failure::OtherValidator) => wanted.validates = None,
+                Phase::Dead(failure)
+                    if matches!(failure, Failure::BrokenOff { .. })
+                        && !began
+                        && fill.ask.attempt + 1 < ATTEMPTS =>
+                {
+                    attempt = fill.ask.attempt + 1;
+                }
+                Phase::Dead(failure) => return Obtained::Failed(failure),
+                // `decided` waits for something else.
+                Phase::Asking => return Obtained::Failed(Failure::Aborted),
+            }
+        }
+    }
+
+    /// Begins a fill that nobody waits for, unless one is under way: a stale response was served meanwhile.
+    pub fn refresh(self: &Arc<Self>, wanted: &Wanted<'_>) {
+        // What is fresh already needs no refresh.
+        _ = self.join_or_begin(wanted, Begin { unread: true, ..Begin::default() });
+    }
+
+    /// A fill to wait for, or what one has stored that ended since the request looked: a fill stores before it leaves the
+    /// table, so who finds none there finds what it stored.
+    fn join_or_begin(
+        self: &Arc<Self>,
+        wanted: &Wanted<'_>,
+        begin: Begin,
+    ) -> Result<(Arc<Fill>, Reader, bool), Arc<StoredResponse>> {
+        // Noted before any request leaves: a purge from here on covers what this fill brings.
+        let born = self.ledger.last();
+        let joined = self.table.join_or_begin(
+            wanted.key,
+            |fill| {
+                let joins = !begin.alone
+                    && fill.fits(wanted.client)
+                    && !fill.is_covered()
+                    && !self.outdated(wanted, fill.born);
+                joins.then(|| fill.body().reader()).flatten()
+            },
+            || {
+                if let Some(stored) = self.stored_since(wanted) {
+                    return Err(stored);
+                }
+                // Looked at after `born` was noted: what a purge covers by now is not asked about, and what one covers
+                // later is outdated by it.
+                let replaces = wanted.validates.clone().filter(|old| !self.outdated(wanted, old.born));
+                Ok(Fill::new(ask(wanted, replaces, begin), born))
+            },
+        );
+        if let Ok((fill, _, true)) = &joined {
+            tokio::spawn(task::run(self.clone(), fill.clone()));
+        }
+        joined
+    }
+
+    fn stored_since(&self, wanted: &Wanted<'_>) -> Option<Arc<StoredResponse>> {
+        let slot = self.memory.slot(wanted.key)?;
+        let stored = slot.select(wanted.client)?;
+        let serves = stored.is_fresh() && !self.outdated(wanted, stored.born) && self.memory.holds(stored);
+        serves.then(|| stored.clone())
+    }
+
+    fn outdated(&self, wanted: &Wanted<'_>, born: Number) -> bool {
+        self.ledger.outdated(&wanted.site.marks, wanted.path, wanted.query, born)
+    }
+}
+
+/// How a fill begins.
+#[derive(Clone, Copy, Default)]
+struct Begin {
+    alone: bool,
+    unread: bool,
+    attempt: u8,
+}
+
+/// What the fill for a request sends and is joined by.
+fn ask(wanted: &Wanted<'_>, replaces: Option<Arc<StoredResponse>>, begin: Begin) -> Ask {
+    let policy = wanted.policy.map(|policy| &**policy);
+    let mut headers = request::fields(wanted.client, policy, &wanted.selecting);
+    for name in wanted.added.keys() {
+        headers.remove(name);
+    }
+    for (name, value) in &wanted.added {
+        headers.append(name, value.clone());
+    }
+    let conditional = replaces.as_ref().is_some_and(|stored| request::conditions(&mut headers, stored));
+    let assumed = Selecting::new(wanted.selecting.clone(), &headers);
+    let target = match wanted.query {
+        Some(query) => format!("{}?{query}", wanted.path),
+        None => wanted.path.to_owned(),
+    };
+    let host = wanted.origin_host.clone();
+    Ask {
+        key: wanted.key.clone(),
+        site: wanted.site.clone(),
+        policy: wanted.policy.cloned(),
+        path: wanted.path.to_owned(),
+        query: wanted.query.map(str::to_owned),
+        request: OriginRequest { method: Method::GET, target, host, headers, upgrade: None },
+        replaces,
+        conditional,
+        assumed,
+        alone: begin.alone,
+        unread: begin.unread,
+        attempt: begin.attempt,
+    }
+}
+
+/// Statuses a stale response may stand in for (RFC 5861 §4).
+fn says_failed(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
