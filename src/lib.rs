@@ -13,6 +13,7 @@
 // the way in, and the life of a request
 
 // the answer
+pub mod response;
 
 // what is brought, for whom
 pub mod fill;

@@ -1,0 +1,147 @@
+//! The body of an answer: from memory, from a fill under way, or relayed; counted as it is handed over.
+
+use crate::{
+    cache::Pieces,
+    fill::{Cut, Reader},
+    origin::RelayedBody,
+    response::Account,
+    telemetry::Fault,
+};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use std::{
+    error::Error,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+/// Where the bytes of an answer come from.
+pub enum Source {
+    /// There are none.
+    Empty,
+    /// In one piece.
+    Full(Bytes),
+    /// In several pieces, in order.
+    Pieces(std::vec::IntoIter<Bytes>),
+    /// From a fill under way.
+    Reader(Reader),
+    /// From the origin, for this request alone.
+    Relayed(Pin<Box<RelayedBody>>),
+}
+
+/// The body of an answer, with the account of its request.
+pub struct Body {
+    source: Source,
+    /// Bytes still to come, if known.
+    left: Option<u64>,
+    account: Option<Box<Account>>,
+}
+
+/// An answer that cannot be given whole: the connection is reset, so that nobody takes it for whole.
+#[derive(Debug)]
+pub struct Unclean(pub &'static str);
+
+impl Body {
+    /// A body of `length` bytes, if known, from `source`.
+    pub fn new(source: Source, length: Option<u64>, mut account: Box<Account>) -> Body {
+        // A body of no bytes is never polled: it is whole as it is.
+        if matches!(source, Source::Empty) || length == Some(0) {
+            account.complete();
+        }
+        Body { source, left: length, account: Some(account) }
+    }
+
+    /// A body from pieces in memory.
+    pub fn from_pieces(mut pieces: Pieces, account: Box<Account>) -> Body {
+        let length = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let source = match pieces.len() {
+            0 => Source::Empty,
+            1 => Source::Full(pieces.swap_remove(0)),
+            _ => Source::Pieces(pieces.into_iter()),
+        };
+        Body::new(source, Some(length), account)
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, (Fault, &'static str)>>> {
+        Poll::Ready(match &mut self.source {
+            Source::Empty => None,
+            Source::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.source = Source::Empty;
+                Some(Ok(bytes))
+            }
+            Source::Pieces(pieces) => pieces.next().map(Ok),
+            Source::Reader(reader) => {
+                ready!(reader.poll_next(cx)).map(|piece| piece.map_err(|Cut { fault, word }| (fault, word)))
+            }
+            Source::Relayed(body) => loop {
+                match ready!(http_body::Body::poll_frame(body.as_mut(), cx)) {
+                    // Trailers are dropped.
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) => break Some(Ok(data)),
+                        Err(_) => continue,
+                    },
+                    Some(Err(error)) => break Some(Err((error.fault(), error.word()))),
+                    None => break None,
+                }
+            },
+        })
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.get_mut();
+        let next = ready!(this.poll_source(cx));
+        let account = this.account.as_deref_mut();
+        Poll::Ready(match next {
+            Some(Ok(bytes)) => {
+                if let Some(left) = &mut this.left {
+                    *left = left.saturating_sub(bytes.len() as u64);
+                }
+                if let Some(account) = account {
+                    account.handed(bytes.len());
+                    if this.left == Some(0) {
+                        account.complete();
+                    }
+                }
+                Some(Ok(Frame::data(bytes)))
+            }
+            Some(Err((fault, word))) => {
+                if let Some(account) = account {
+                    account.broke_off(fault, word);
+                }
+                Some(Err(Box::new(Unclean(word))))
+            }
+            None => {
+                if let Some(account) = account {
+                    account.complete();
+                }
+                None
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.source, Source::Empty) || self.left == Some(0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl fmt::Display for Unclean {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the answer ends here, not whole: {}", self.0)
+    }
+}
+
+impl Error for Unclean {}

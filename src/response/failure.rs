@@ -1,0 +1,70 @@
+//! Refusals and failures as answers: the one place where they become a status.
+
+use crate::{fill::Failure, origin::OriginError, telemetry::Fault};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use std::time::Duration;
+
+/// Why the edge answers by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plain {
+    /// Status.
+    pub status: StatusCode,
+    /// Why, in a fixed word, the same in the log.
+    pub word: &'static str,
+    /// When to come again.
+    pub retry_after: Option<Duration>,
+    /// The client's connection is not to be used further.
+    pub close: bool,
+}
+
+impl Plain {
+    /// An answer of the edge's own.
+    pub const fn new(status: StatusCode, word: &'static str) -> Plain {
+        Plain { status, word, retry_after: None, close: false }
+    }
+
+    /// The answer to a request whose fill failed.
+    pub fn failed(failure: &Failure) -> Plain {
+        match failure {
+            Failure::Busy { retry_after } => Plain::busy(*retry_after),
+            Failure::Origin(error) => Plain::origin(error),
+            other => Plain::new(StatusCode::BAD_GATEWAY, other.word()),
+        }
+    }
+
+    /// The origin could not be asked, or what it or the client sent cannot be used.
+    pub fn origin(error: &OriginError) -> Plain {
+        let status = match error {
+            OriginError::BodyLimit => StatusCode::PAYLOAD_TOO_LARGE,
+            OriginError::ClientBody | OriginError::Unsendable => StatusCode::BAD_REQUEST,
+            OriginError::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        // What is left of a request's body cannot be told from a next request.
+        Plain { close: error.fault() == Fault::Client, ..Plain::new(status, error.word()) }
+    }
+
+    /// The origin has no place for the request.
+    pub const fn busy(retry_after: Duration) -> Plain {
+        Plain { retry_after: Some(retry_after), ..Plain::new(StatusCode::SERVICE_UNAVAILABLE, "origin-busy") }
+    }
+
+    /// Its fields.
+    pub fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(6);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(after) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        if self.close {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        headers
+    }
+
+    /// Its text: the status and the word, for whoever reads it at three in the morning.
+    pub fn text(&self) -> String {
+        format!("{} ({})\n", self.status, self.word)
+    }
+}

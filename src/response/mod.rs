@@ -1,0 +1,12 @@
+//! Answers: their fields, their bodies, the part a request gets, failures, and the account of each.
+
+mod account;
+mod body;
+mod failure;
+pub mod fields;
+mod part;
+
+pub use account::{Account, Accounts, Arrival};
+pub use body::{Body, Source, Unclean};
+pub use failure::Plain;
+pub use part::{Part, part};
