@@ -11,6 +11,7 @@
 // what the operator says, and what runs it
 
 // the way in, and the life of a request
+pub mod edge;
 pub mod listener;
 
 // the answer

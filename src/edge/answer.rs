@@ -1,0 +1,210 @@
+//! Puts answers together: head, part, fields, body, account.
+
+use crate::{
+    cache::{Memory, Pieces, StoredResponse},
+    clock,
+    edge::{Visit, route},
+    fill::{FillHead, Reader},
+    http_caching::{range, status_field},
+    listener::{Connection, Refused},
+    response::{Account, Accounts, Arrival, Body, Part, Plain, Source, fields, part},
+    site::Sites,
+    telemetry::{Fault, Outcome},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use std::{sync::Arc, time::SystemTime};
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// Where the body of an answer comes from.
+enum From {
+    /// Pieces of a stored body, already cut to the part.
+    Stored(Pieces),
+    /// A fill under way.
+    Filling(Reader),
+}
+
+/// The head an answer is made from.
+struct Head {
+    status: StatusCode,
+    headers: HeaderMap,
+    length: Option<u64>,
+    age: u64,
+}
+
+/// What of a response this request gets.
+pub(super) fn part_of(visit: &Visit, status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> Part {
+    part(&visit.parts.method, &visit.parts.headers, status, headers, length)
+}
+
+/// The pieces of a stored body that a part needs; `None` if one is missing.
+pub(super) fn pieces(memory: &Memory, visit: &Visit, stored: &StoredResponse, part: Part) -> Option<Pieces> {
+    if visit.parts.method == Method::HEAD || stored.length == 0 {
+        return Some(Pieces::new());
+    }
+    match part {
+        Part::Whole => memory.body(stored, 0, stored.length - 1),
+        Part::Range { first, last, .. } => memory.body(stored, first, last),
+        Part::Unsatisfiable { .. } | Part::NotModified | Part::Failed => Some(Pieces::new()),
+    }
+}
+
+/// The answer from a stored response.
+pub(super) fn stored(
+    mut visit: Box<Visit>,
+    stored: &StoredResponse,
+    (part, pieces): (Part, Pieces),
+    outcome: Outcome,
+    cache_status: HeaderValue,
+    now: SystemTime,
+) -> Response<Body> {
+    let age = stored.freshness.age(now);
+    visit.account.age = Some(age);
+    visit.account.outcome = outcome;
+    let head =
+        Head { status: stored.status, headers: stored.headers.clone(), length: Some(stored.length), age };
+    answer(visit, head, part, From::Stored(pieces), cache_status)
+}
+
+/// The answer from a fill under way.
+pub(super) fn filling(
+    mut visit: Box<Visit>,
+    head: &FillHead,
+    body: Reader,
+    outcome: Outcome,
+    cache_status: HeaderValue,
+) -> Response<Body> {
+    visit.account.outcome = outcome;
+    let FillHead { status, length, .. } = *head;
+    let part = part_of(&visit, status, &head.headers, length);
+    let headers = if outcome == Outcome::Joined { head.headers_for_others() } else { head.headers.clone() };
+    let age = head.freshness.age(clock::now());
+    visit.account.age = Some(age).filter(|_| outcome == Outcome::Joined);
+    let head = Head { status, headers, length, age };
+    answer(visit, head, part, From::Filling(body), cache_status)
+}
+
+fn answer(
+    mut visit: Box<Visit>,
+    head: Head,
+    part: Part,
+    from: From,
+    cache_status: HeaderValue,
+) -> Response<Body> {
+    let browser_lifetime = visit.policy().and_then(|policy| policy.browser_lifetime);
+    let Head { mut status, mut headers, length, age } = head;
+    headers.insert(header::AGE, HeaderValue::from(age));
+    headers.insert(CACHE_STATUS, cache_status);
+    if let Some(lifetime) = browser_lifetime.filter(|_| status == StatusCode::OK) {
+        fields::tell_browser(&mut headers, lifetime);
+    }
+    let sent = match part {
+        Part::Whole => length,
+        Part::Range { first, last, length } => {
+            status = StatusCode::PARTIAL_CONTENT;
+            headers.insert(header::CONTENT_RANGE, range::content_range(first, last, Some(length)));
+            Some(last - first + 1)
+        }
+        Part::Unsatisfiable { length } => {
+            status = StatusCode::RANGE_NOT_SATISFIABLE;
+            headers.insert(header::CONTENT_RANGE, range::unsatisfied_range(length));
+            Some(0)
+        }
+        Part::NotModified => {
+            status = StatusCode::NOT_MODIFIED;
+            None
+        }
+        Part::Failed => {
+            status = StatusCode::PRECONDITION_FAILED;
+            Some(0)
+        }
+    };
+    match sent {
+        // As it is stored.
+        Some(_) if part == Part::Whole && headers.contains_key(header::CONTENT_LENGTH) => {}
+        Some(length) if !status.is_informational() && status != StatusCode::NO_CONTENT => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        _ => {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+    }
+    if matches!(part, Part::Unsatisfiable { .. } | Part::Failed) {
+        headers.remove(header::CONTENT_TYPE);
+        headers.remove(header::CONTENT_ENCODING);
+    }
+    visit.account.answered(status);
+    let bodiless = visit.parts.method == Method::HEAD
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || !matches!(part, Part::Whole | Part::Range { .. });
+    let body = match from {
+        _ if bodiless => Body::new(Source::Empty, None, visit.account),
+        From::Stored(pieces) => Body::from_pieces(pieces, visit.account),
+        From::Filling(_) if sent == Some(0) => Body::new(Source::Empty, None, visit.account),
+        From::Filling(mut reader) => {
+            if let Part::Range { first, last, .. } = part {
+                reader.narrow(first, Some(last));
+            }
+            Body::new(Source::Reader(reader), sent, visit.account)
+        }
+    };
+    respond(status, headers, body)
+}
+
+/// An answer of the edge's own.
+pub(super) fn plain(
+    mut account: Box<Account>,
+    outcome: Outcome,
+    fault: Option<Fault>,
+    plain: Plain,
+) -> Response<Body> {
+    account.outcome = outcome;
+    account.fault = fault;
+    account.detail = Some(plain.word);
+    account.answered(plain.status);
+    let mut headers = plain.headers();
+    headers.insert(CACHE_STATUS, status_field::own(plain.word));
+    let text = Bytes::from(plain.text());
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    let length = text.len() as u64;
+    // HTTP/2 sends what it is given, and a body after HEAD is the client's protocol error.
+    let text = if account.is_of_head() { Source::Empty } else { Source::Full(text) };
+    respond(plain.status, headers, Body::new(text, Some(length), account))
+}
+
+/// The line and the counters of a request that the listener refused before it was a request. Its target is left out where a
+/// rule hides it, or where it cannot be told which rules it falls under.
+pub(super) fn account_refused(
+    accounts: &Arc<Accounts>,
+    sites: &Sites,
+    connection: &Connection,
+    refused: &Refused<'_>,
+) {
+    let arrival = Arrival { listener: &connection.listener, client: connection.peer, https: connection.tls };
+    let mut request = http::Request::new(());
+    if let Some(head) = refused.head {
+        *request.method_mut() = head.method.clone();
+        *request.uri_mut() = head.uri.clone();
+        *request.version_mut() = head.version;
+        *request.headers_mut() = head.headers.clone();
+    }
+    let mut account = Account::open(accounts, &arrival, &request);
+    // Of two hosts nobody knows which one is meant.
+    let routed =
+        refused.reason != "bad-host" && route::route(sites, &request, connection.tls, &mut account).is_ok();
+    account.hide_path |= !routed;
+    account.outcome = Outcome::Refused;
+    account.fault = Some(Fault::Client);
+    account.detail = Some(refused.reason);
+    account.answered(refused.status);
+    account.complete();
+}
+
+/// A response from its parts.
+pub(super) fn respond(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}

@@ -1,0 +1,188 @@
+//! Relays: the origin alone answers.
+//!
+//! A relay of an unsafe method runs as a task: it goes on when the client is gone (a beacon sent on leaving a page must
+//! arrive), and what its answer makes outdated is outdated even if nobody waits for it (RFC 9111 §4.4).
+
+use crate::{
+    edge::{Edge, Visit, answer},
+    fill::VIA,
+    http_caching::{Directives, Fwd, may_store, status_field, storable},
+    origin::{Head, OriginError, OriginRequest, Relayed, Tunnel, Upload},
+    response::{Body, Plain, Source, fields},
+    telemetry::{Fault, Outcome},
+};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+
+/// A request is relayed once: its body cannot be had again.
+const ALREADY_RELAYED: Plain = Plain::new(StatusCode::BAD_GATEWAY, "already-relayed");
+
+/// How a relay failed.
+enum Failed {
+    Busy(std::time::Duration),
+    Origin(OriginError),
+}
+
+impl Edge {
+    /// Relays a request and answers with what the origin says.
+    pub(super) async fn relay(
+        &self,
+        mut visit: Box<Visit>,
+        why: Fwd,
+        detail: Option<&'static str>,
+    ) -> Response<Body> {
+        let switch = visit.parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
+        let request = visit.relayed();
+        let safe = request.method.is_safe();
+        let upload = Upload {
+            expects_continue: visit.expects_continue(),
+            finish_when_whole: !safe,
+            limit: visit.route.body_limit,
+        };
+        let Some(body) = visit.body.take() else {
+            return answer::plain(visit.account, Outcome::Failed, Some(Fault::Edge), ALREADY_RELAYED);
+        };
+        let origin = visit.route.site.origin.clone();
+        let asked = async move {
+            let permit = origin.admit().await.map_err(|busy| Failed::Busy(busy.retry_after))?;
+            origin.relay(permit, request, body, upload).await.map_err(Failed::Origin)
+        };
+        let relayed = if safe {
+            asked.await
+        } else {
+            let (edge, key) = (self.clone(), visit.route.key.clone());
+            let task = tokio::spawn(async move {
+                let in_flight = edge.parts().accounts.metrics.relays_in_flight.clone();
+                in_flight.inc();
+                let relayed = asked.await;
+                in_flight.dec();
+                if relayed
+                    .as_ref()
+                    .is_ok_and(|r| r.head.status.is_success() || r.head.status.is_redirection())
+                {
+                    edge.parts().fills.invalidate(&key);
+                }
+                relayed
+            });
+            task.await.unwrap_or(Err(Failed::Origin(OriginError::Closed)))
+        };
+        if let Ok(Relayed { head, .. }) = &relayed {
+            self.share_later(&visit, head);
+        }
+        match relayed {
+            Ok(relayed) => answer_relayed(visit, relayed, switch, why, detail),
+            Err(failed) => answer_failed(visit, &failed),
+        }
+    }
+}
+
+impl Edge {
+    /// A script's request was relayed for its own fields, and the answer says that it is for everybody: a fill without those
+    /// fields brings it for the others. Nobody waits for it.
+    fn share_later(&self, visit: &Visit, head: &Head) {
+        let request = &visit.parts.headers;
+        if visit.parts.method != Method::GET || !visit.says_own_fields() {
+            return;
+        }
+        let exchange = storable::Exchange {
+            method: &visit.parts.method,
+            request_authorization: request.contains_key(header::AUTHORIZATION),
+            request_cookie_sent: request.contains_key(header::COOKIE),
+            request_no_store: Directives::request(request).no_store,
+            status: head.status,
+            headers: &head.headers,
+            directives: &Directives::response(&head.headers),
+            path_extension: None,
+            lifetime_by_rule: false,
+            shared_by_rule: false,
+            storable_status_by_rule: false,
+            stale_by_rule: false,
+            received: head.received,
+        };
+        if may_store(&exchange).is_ok() {
+            self.0.fills.refresh(&visit.wanted(None, Vec::new()));
+        }
+    }
+}
+
+impl Visit {
+    /// The request as the origin gets it: the client's own fields, what ended here taken out, the edge's added.
+    fn relayed(&self) -> OriginRequest {
+        let mut headers = self.parts.headers.clone();
+        fields::forward(&mut headers, &self.asker());
+        self.account.trace.apply(&mut headers);
+        let target = match self.query() {
+            Some(query) => format!("{}?{query}", self.path()),
+            None => self.path().to_owned(),
+        };
+        OriginRequest {
+            method: self.parts.method.clone(),
+            target,
+            host: self.route.host.clone(),
+            headers,
+            upgrade: self.route.upgrade.clone(),
+        }
+    }
+
+    fn expects_continue(&self) -> bool {
+        self.parts
+            .headers
+            .get(header::EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    }
+}
+
+fn answer_relayed(
+    mut visit: Box<Visit>,
+    relayed: Relayed,
+    switch: Option<hyper::upgrade::OnUpgrade>,
+    why: Fwd,
+    detail: Option<&'static str>,
+) -> Response<Body> {
+    let Relayed { head, body, tunnel } = relayed;
+    let mut headers = head.headers;
+    headers.append(header::VIA, VIA);
+    let cache_status = status_field::fwd(why, Some(head.status.as_u16()), false, false, None, detail);
+    headers.insert(HeaderName::from_static("cache-status"), cache_status);
+    if let (Some(tunnel), Some(switch)) = (tunnel, switch) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, tunnel.protocol().clone());
+        tokio::spawn(join(tunnel, switch));
+    }
+    visit.account.origin = Some(head.server);
+    visit.account.outcome = Outcome::Pass;
+    visit.account.detail = detail;
+    visit.account.answered(head.status);
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    let bodiless = visit.parts.method == http::Method::HEAD
+        || matches!(
+            head.status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::SWITCHING_PROTOCOLS
+        );
+    let body = if bodiless {
+        Body::new(Source::Empty, None, visit.account)
+    } else {
+        Body::new(Source::Relayed(Box::pin(body)), length, visit.account)
+    };
+    answer::respond(head.status, headers, body)
+}
+
+/// Joins the two ends of a tunnel until both have closed. The listener watches that bytes flow.
+async fn join(mut tunnel: Tunnel, switch: hyper::upgrade::OnUpgrade) {
+    if let Ok(client) = switch.await {
+        // A tunnel ends as its ends do; how is theirs to know.
+        _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut tunnel).await;
+    }
+}
+
+fn answer_failed(visit: Box<Visit>, failed: &Failed) -> Response<Body> {
+    let (fault, plain) = match failed {
+        Failed::Busy(retry_after) => (Fault::Origin, Plain::busy(*retry_after)),
+        Failed::Origin(error) => (error.fault(), Plain::origin(error)),
+    };
+    let outcome = match failed {
+        Failed::Origin(OriginError::BodyLimit | OriginError::Unsendable) => Outcome::Refused,
+        _ => Outcome::Failed,
+    };
+    answer::plain(visit.account, outcome, Some(fault), plain)
+}

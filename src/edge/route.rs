@@ -1,0 +1,155 @@
+//! From the head of a request to its site, its normalised target, its verdict and its key.
+
+use crate::{
+    cache::{Key, KeyParts},
+    listener::Connection,
+    response::{Account, Plain},
+    rules::{Facts, Verdict, normalise},
+    site::{Site, Sites},
+};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+/// Where a request goes.
+pub(super) struct Route {
+    pub site: Arc<Site>,
+    pub verdict: Verdict,
+    /// The path in its normal spelling, if the request has another.
+    pub path: Option<String>,
+    /// What of the query goes on.
+    pub query: Query,
+    /// Host asked for, normalised, as `X-Forwarded-Host` says it.
+    pub host: HeaderValue,
+    pub https: bool,
+    pub key: Key,
+    /// Longest request body let through.
+    pub body_limit: Option<u64>,
+    /// The protocol it asks to change to.
+    pub upgrade: Option<HeaderValue>,
+}
+
+/// The query as the origin is asked, beside the one that was sent.
+pub(super) enum Query {
+    AsSent,
+    Changed(Option<String>),
+}
+
+/// Who sent a request, and by which scheme: the peer's word, or a trusted proxy's.
+pub(super) struct Sender {
+    pub client: SocketAddr,
+    pub https: bool,
+}
+
+/// Reads it. `X-Forwarded-For` and `X-Forwarded-Proto` count only from a trusted proxy.
+pub(super) fn sender(headers: &HeaderMap, connection: &Connection) -> Sender {
+    let mut sender = Sender { client: connection.peer, https: connection.tls };
+    if connection.trusted {
+        let last = |name| headers.get_all(name).iter().next_back().and_then(|v| v.to_str().ok());
+        if let Some(client) =
+            last("x-forwarded-for").and_then(|v| v.rsplit(',').next()?.trim().parse::<IpAddr>().ok())
+        {
+            sender.client = SocketAddr::new(client, 0);
+        }
+        if let Some(scheme) = last("x-forwarded-proto") {
+            sender.https = scheme.trim().eq_ignore_ascii_case("https");
+        }
+    }
+    sender
+}
+
+/// Finds the way of a request, or says why it has none.
+pub(super) fn route<B>(
+    sites: &Sites,
+    request: &Request<B>,
+    https: bool,
+    account: &mut Account,
+) -> Result<Route, Plain> {
+    if request.method() == Method::CONNECT {
+        return Err(Plain::new(StatusCode::METHOD_NOT_ALLOWED, "connect"));
+    }
+    let (asked, field) = host(request).ok_or(Plain::new(StatusCode::BAD_REQUEST, "no-host"))?;
+    let bad_host = || Plain::new(StatusCode::BAD_REQUEST, "bad-host");
+    account.host = field.or_else(|| HeaderValue::from_str(asked).ok());
+    let host = normalise::host(asked, https).map_err(|_| bad_host())?;
+    let host_field = match &account.host {
+        Some(field) if field == &*host => field.clone(),
+        _ => HeaderValue::from_str(&host).map_err(|_| bad_host())?,
+    };
+    let Some(site) = sites.find(&host) else {
+        return Err(Plain::new(StatusCode::MISDIRECTED_REQUEST, "unknown-host"));
+    };
+    let site = site.clone();
+    account.matched = Some((site.clone(), None));
+    let target = request.uri().path();
+    // `OPTIONS *` speaks of the server, not of a path (RFC 9110 §9.3.7); no other method does.
+    let path = if target == "*" && request.method() == Method::OPTIONS {
+        target.into()
+    } else {
+        normalise::target(target).map_err(|bad| Plain::new(StatusCode::BAD_REQUEST, bad.word()))?
+    };
+    let query = request.uri().query();
+    let facts = Facts { method: request.method(), path: &path, query, headers: request.headers() };
+    let rule = site.rules.find(&facts);
+    let body_limit = rule.and_then(|(_, rule)| rule.body_limit).or(site.body_limit);
+    let verdict = match rule {
+        Some((index, rule)) => {
+            account.matched = Some((site.clone(), Some(index)));
+            account.hide_path = rule.hide_path;
+            rule.verdict.clone()
+        }
+        None => Verdict::Obey,
+    };
+    let announced =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if body_limit.zip(announced).is_some_and(|(limit, length)| length > limit) {
+        return Err(Plain { close: true, ..Plain::new(StatusCode::PAYLOAD_TOO_LARGE, "body-limit") });
+    }
+    let kept = match &verdict {
+        Verdict::Cache(policy) => normalise::query(&policy.query, query),
+        _ => query.map(Cow::Borrowed),
+    };
+    // What an unsafe method outdates is what a GET of its target finds, by the rule that speaks for that.
+    let by_get = (!request.method().is_safe())
+        .then(|| site.rules.find(&Facts { method: &Method::GET, ..facts }).map(|(_, rule)| &rule.verdict));
+    let keyed = match by_get {
+        Some(Some(Verdict::Cache(policy))) => normalise::query(&policy.query, query),
+        Some(_) => query.map(Cow::Borrowed),
+        None => kept.as_deref().map(Cow::Borrowed),
+    };
+    let key = KeyParts {
+        scope: &site.scope,
+        https,
+        host: site.keyed_host(&host),
+        path: &path,
+        query: keyed.as_deref(),
+    }
+    .key();
+    let query =
+        if kept.as_deref() == query { Query::AsSent } else { Query::Changed(kept.map(Cow::into_owned)) };
+    let path = if *path == *target { None } else { Some(path.into_owned()) };
+    let upgrade = upgrade(request);
+    Ok(Route { verdict, key, path, query, host: host_field, https, body_limit, upgrade, site })
+}
+
+/// The host a request asks for: the target's, if it names one (RFC 9112 §3.2.2), else the field's; and that field.
+fn host<B>(request: &Request<B>) -> Option<(&str, Option<HeaderValue>)> {
+    match request.uri().authority() {
+        Some(authority) => Some((authority.as_str(), None)),
+        None => {
+            let field = request.headers().get(header::HOST)?;
+            Some((field.to_str().ok()?, Some(field.clone())))
+        }
+    }
+}
+
+/// The protocol a request asks to change to (RFC 9110 §7.8), but for HTTP/2, which the listener speaks anyhow.
+fn upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
+    let mut named = request.headers().get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok());
+    let asks = named.any(|v| v.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade")));
+    let protocol = request.headers().get(header::UPGRADE).filter(|_| asks)?;
+    (!protocol.as_bytes().eq_ignore_ascii_case(b"h2c")).then(|| protocol.clone())
+}
