@@ -30,6 +30,7 @@ pub mod ledger;
 pub mod rules;
 
 // what pipeline and operations call
+pub mod control;
 
 // the ground
 pub mod clock;

@@ -1,0 +1,102 @@
+//! The control API: purges with a number, reload, metrics, health. Whoever changes something shows a token.
+//!
+//! Every error is a problem document (RFC 9457). A call that is not allowed or not understood changes nothing and
+//! says what is missing. What lies left of this part in the order of imports (reload, names of sites, draining) is
+//! handed in by the node as [`Control`]'s closures.
+
+mod health;
+mod openapi;
+mod problem;
+mod purge;
+mod reload;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod tokens;
+
+pub use health::Readiness;
+pub use openapi::openapi_json;
+pub use problem::Problem;
+pub use purge::{PurgeAnswer, PurgeRequest, PurgeTarget, UnknownTarget, UrlToPurge};
+pub use reload::ReloadSummary;
+pub use settings::ControlSettings;
+pub use tokens::{NewToken, TokenError, Tokens};
+
+use crate::{ledger::Ledger, telemetry::Metrics};
+use axum::{Router, body::Body, extract::DefaultBodyLimit};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::{BodyExt, combinators::MapErr};
+use std::{net::SocketAddr, sync::Arc};
+use tower::ServiceExt;
+
+/// No call of this API is longer than a purge with a long URL.
+const BODY_BYTES: usize = 64 * 1024;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the API acts on; the node fills it in.
+#[derive(Clone)]
+pub struct Control {
+    /// Where purges are written.
+    pub ledger: Arc<Ledger>,
+    /// What `/metrics` shows.
+    pub metrics: Arc<Metrics>,
+    /// Who may change something; read anew by the node's reload.
+    pub tokens: Arc<Tokens>,
+    /// Finds the sites of a URL's scope and its normalised path and query, by the configuration of this moment.
+    pub resolve_url: ResolveUrl,
+    /// Names of all sites of the scope of a site, and of the scope; none if there is no site of that name.
+    pub resolve_site: ResolveSite,
+    /// Loads, checks, builds, swaps. The error is the whole report, and nothing was changed.
+    pub reload: Reload,
+    /// Why the node is not ready, apart from the ledger; empty: it is.
+    pub not_ready: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+}
+
+/// See [`Control::resolve_url`].
+pub type ResolveUrl = Arc<dyn Fn(&UrlToPurge<'_>) -> Result<PurgeTarget, UnknownTarget> + Send + Sync>;
+/// See [`Control::resolve_site`].
+pub type ResolveSite = Arc<dyn Fn(&str) -> Option<Vec<String>> + Send + Sync>;
+/// See [`Control::reload`].
+pub type Reload = Arc<dyn Fn() -> BoxFuture<'static, Result<ReloadSummary, String>> + Send + Sync>;
+
+/// The peer's address, put into a request's extensions by the node: a record says where it was asked from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// The API as an axum router.
+pub fn router(control: Control) -> Router {
+    let (router, _) = openapi::documented().split_for_parts();
+    router
+        .fallback(problem::no_such_path)
+        .method_not_allowed_fallback(problem::no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .with_state(control)
+}
+
+/// The API as a service of requests with any body; the node puts it behind the listener.
+#[derive(Clone)]
+pub struct Api(Router);
+
+/// Body of an answer of [`Api`].
+pub type ApiBody = MapErr<Body, fn(axum::Error) -> BoxError>;
+
+impl Api {
+    /// The API over these handles.
+    pub fn new(control: Control) -> Api {
+        Api(router(control))
+    }
+
+    /// Answers one request. `peer` is where it came from.
+    pub async fn answer<B>(&self, mut request: Request<B>, peer: SocketAddr) -> Response<ApiBody>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        request.extensions_mut().insert(Peer(peer));
+        let Ok(response) = self.0.clone().oneshot(request).await;
+        response.map(|body| body.map_err(BoxError::from as fn(axum::Error) -> BoxError))
+    }
+}

@@ -1,0 +1,58 @@
+//! The description of the API, made from its code; `docs/openapi.json` is the copy that clients are built from.
+
+use super::{Control, health, purge, reload};
+use axum::Json;
+use std::sync::LazyLock;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Lectern control API", description = "Purges with a number, reload, metrics, health."),
+    modifiers(&Token),
+    tags((name = "purge", description = "What is outdated"), (name = "node", description = "This node"))
+)]
+struct Description;
+
+struct Token;
+
+impl Modify for Token {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("A token made by `lectern token NAME`"))
+            .build();
+        openapi.components.get_or_insert_default().add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// All paths of the API with their descriptions.
+pub(super) fn documented() -> OpenApiRouter<Control> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(purge::purge))
+        .routes(routes!(reload::reload))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .routes(routes!(description))
+}
+
+static DESCRIPTION: LazyLock<utoipa::openapi::OpenApi> = LazyLock::new(|| documented().split_for_parts().1);
+
+/// This description.
+#[utoipa::path(get, path = "/v1/openapi.json", tag = "node",
+    responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value)))]
+async fn description() -> Json<&'static utoipa::openapi::OpenApi> {
+    Json(&DESCRIPTION)
+}
+
+/// The description as it is committed: indented, with a line end.
+#[expect(clippy::expect_used, reason = "the description is made of strings and maps with string keys")]
+pub fn openapi_json() -> String {
+    let mut text = serde_json::to_string_pretty(&*DESCRIPTION).expect("the description has a JSON form");
+    text.push('\n');
+    text
+}

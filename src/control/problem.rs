@@ -1,0 +1,139 @@
+//! Errors of the API as problem documents (RFC 9457): what went wrong, and what would be right.
+
+use crate::ledger::LedgerError;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use utoipa::ToSchema;
+
+/// A problem document (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// Which problem it is; stays the same over versions. `urn:lectern:` and a word.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:lectern:unknown-site")]
+    pub kind: Cow<'static, str>,
+    /// What the problem is, the same text each time.
+    pub title: Cow<'static, str>,
+    /// The status of the answer.
+    #[schema(example = 404)]
+    pub status: u16,
+    /// What was wrong this time, and what would be right.
+    pub detail: String,
+}
+
+impl Problem {
+    const fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: String) -> Problem {
+        Problem { kind: Cow::Borrowed(kind), title: Cow::Borrowed(title), status: status.as_u16(), detail }
+    }
+
+    pub(super) fn no_token() -> Problem {
+        let detail =
+            "send the header \"Authorization: Bearer TOKEN\"; `lectern token NAME` makes a token".into();
+        Problem::new(StatusCode::UNAUTHORIZED, "urn:lectern:no-token", "A token is missing", detail)
+    }
+
+    pub(super) fn wrong_token(detail: &str) -> Problem {
+        Problem::new(
+            StatusCode::FORBIDDEN,
+            "urn:lectern:wrong-token",
+            "The token is not accepted",
+            detail.into(),
+        )
+    }
+
+    /// The body is not JSON, or not of this call.
+    pub(super) fn body(error: &serde_json::Error) -> Problem {
+        use serde_json::error::Category;
+        let (status, kind, title) = match error.classify() {
+            Category::Data => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "urn:lectern:wrong-fields",
+                "Fields are missing, unknown or of the wrong type",
+            ),
+            _ => (StatusCode::BAD_REQUEST, "urn:lectern:not-json", "The body is not JSON"),
+        };
+        Problem::new(status, kind, title, error.to_string())
+    }
+
+    /// The body could not be read whole.
+    pub(super) fn unread(status: StatusCode, detail: String) -> Problem {
+        Problem::new(status, "urn:lectern:unread-body", "The body could not be read", detail)
+    }
+
+    pub(super) fn bad_url(url: &str, why: &str) -> Problem {
+        let detail =
+            format!("{url:?}: {why}; a URL to purge is whole, as in \"https://lms.example/course/1?page=2\"");
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "urn:lectern:bad-url",
+            "The URL cannot be purged",
+            detail,
+        )
+    }
+
+    pub(super) fn unknown_host(host: &str) -> Problem {
+        let detail = format!("no site answers for the host {host:?}; nothing was purged");
+        Problem::new(StatusCode::NOT_FOUND, "urn:lectern:unknown-host", "No site has this host", detail)
+    }
+
+    pub(super) fn unknown_site(site: &str) -> Problem {
+        let detail = format!("no site has the name {site:?}; nothing was purged");
+        Problem::new(StatusCode::NOT_FOUND, "urn:lectern:unknown-site", "No site has this name", detail)
+    }
+
+    pub(super) fn ledger(error: &LedgerError) -> Problem {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "urn:lectern:ledger-refuses",
+            "The ledger takes no records",
+            format!("{error}; the purge is not acknowledged: ask again"),
+        )
+    }
+
+    pub(super) fn reload_refused(report: String) -> Problem {
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "urn:lectern:reload-refused",
+            "The configuration has errors; what ran before goes on",
+            report,
+        )
+    }
+}
+
+/// For every path that is not of the API.
+pub(super) async fn no_such_path(uri: Uri) -> Problem {
+    let detail = format!("{} is not of this API; GET /v1/openapi.json describes it", uri.path());
+    Problem::new(StatusCode::NOT_FOUND, "urn:lectern:unknown-path", "There is nothing at this path", detail)
+}
+
+/// For every method that a path does not have.
+pub(super) async fn no_such_method(method: Method, uri: Uri) -> Problem {
+    let detail = format!("{} does not take {method}; GET /v1/openapi.json describes the API", uri.path());
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "urn:lectern:wrong-method",
+        "The path has no such method",
+        detail,
+    )
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            }
+            _ => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,36 @@
+//! `POST /v1/reload`: the same as SIGHUP, with the answer in hand.
+
+use super::{Control, Problem, tokens::Caller};
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What runs after a reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReloadSummary {
+    /// Sites now served.
+    pub sites: usize,
+    /// Rules now in force, over all sites.
+    pub rules: usize,
+    /// Settings that were changed in the file and need a restart to be obeyed.
+    #[serde(default)]
+    pub restart_needed: Vec<String>,
+}
+
+/// Load, check and swap the configuration.
+///
+/// With an error in it nothing changes and the answer lists all errors.
+#[utoipa::path(post, path = "/v1/reload", tag = "node", security(("token" = [])),
+    responses(
+        (status = 200, description = "The new configuration is in force", body = ReloadSummary),
+        (status = 401, description = "No token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The token is not accepted", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The configuration has errors; what ran before goes on", body = Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn reload(
+    State(control): State<Control>,
+    Caller(who): Caller,
+) -> Result<Json<ReloadSummary>, Problem> {
+    tracing::info!(%who, "reload asked by the control API");
+    (control.reload)().await.map(Json).map_err(Problem::reload_refused)
+}

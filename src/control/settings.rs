@@ -1,0 +1,19 @@
+//! What an operator sets of the control listener.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+/// The control listener: API, metrics, health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlSettings {
+    /// Where to listen; keep it off the public network.
+    pub address: SocketAddr,
+    /// File of accepted bearer tokens, one `NAME blake3:HEX` a line (`lectern token` makes a line); absent: every call that
+    /// changes something is refused.
+    pub tokens: Option<PathBuf>,
+}
+
+impl Default for ControlSettings {
+    fn default() -> ControlSettings {
+        ControlSettings { address: SocketAddr::from(([127, 0, 0, 1], 9180)), tokens: None }
+    }
+}

@@ -1,0 +1,245 @@
+//! The API as a caller sees it; every answer is checked together with what the ledger says.
+
+use super::{
+    Api, Control, NewToken, PurgeAnswer, PurgeTarget, ReloadSummary, Tokens, UnknownTarget, UrlToPurge,
+    openapi_json,
+};
+use crate::{
+    ledger::{Ledger, LedgerSettings},
+    telemetry::Metrics,
+};
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
+
+struct Node {
+    api: Api,
+    ledger: Arc<Ledger>,
+    token: String,
+    /// What the node's reload answers.
+    reload: Arc<Mutex<Result<ReloadSummary, String>>>,
+    reasons: Arc<Mutex<Vec<String>>>,
+    dir: tempfile::TempDir,
+}
+
+fn node() -> Node {
+    let dir = tempfile::tempdir().unwrap();
+    let metrics = Metrics::new();
+    let settings = LedgerSettings { folder: dir.path().join("ledger"), url_entries: 10 };
+    let ledger = Ledger::open(&settings, &metrics).unwrap();
+    let made = NewToken::new("pipeline").unwrap();
+    let file = dir.path().join("tokens");
+    std::fs::write(&file, made.line).unwrap();
+    let reload = Arc::new(Mutex::new(Ok(ReloadSummary { sites: 2, rules: 3, restart_needed: vec![] })));
+    let reasons = Arc::new(Mutex::new(Vec::new()));
+    let control = Control {
+        ledger: ledger.clone(),
+        metrics,
+        tokens: Arc::new(Tokens::load(Some(&file)).unwrap()),
+        resolve_url: Arc::new(|url: &UrlToPurge<'_>| match url.host {
+            _ if url.path.contains("%00") => Err(UnknownTarget::Url("NUL in the path".into())),
+            "lms.example" | "LMS.example:8443" => Ok(PurgeTarget {
+                sites: vec!["lms".into(), "sister".into()],
+                path: url.path.replace("/./", "/"),
+                query: url.query.map(String::from),
+            }),
+            _ => Err(UnknownTarget::Host),
+        }),
+        resolve_site: Arc::new(|site: &str| (site == "lms").then(|| vec!["lms".into(), "sister".into()])),
+        reload: {
+            let reload = reload.clone();
+            Arc::new(move || {
+                let answer = reload.lock().unwrap().clone();
+                Box::pin(async move { answer })
+            })
+        },
+        not_ready: {
+            let reasons = reasons.clone();
+            Arc::new(move || reasons.lock().unwrap().clone())
+        },
+    };
+    Node { api: Api::new(control), ledger, token: made.token, reload, reasons, dir }
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: http::HeaderMap,
+    text: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {:?}", self.text))
+    }
+
+    /// The problem's type without its prefix, checked for the form of RFC 9457.
+    fn problem(&self) -> String {
+        assert_eq!(self.headers[header::CONTENT_TYPE], "application/problem+json", "{}", self.text);
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status.as_u16());
+        assert!(problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
+        problem["type"].as_str().unwrap().strip_prefix("urn:lectern:").unwrap().to_string()
+    }
+}
+
+impl Node {
+    async fn ask(&self, method: &str, path: &str, token: Option<&str>, body: impl Into<String>) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, token);
+        }
+        let request = request.body(Full::new(bytes::Bytes::from(body.into()))).unwrap();
+        // a task of its own, as the listener's connections are: the answer must be able to move between threads
+        let api = self.api.clone();
+        let peer = "192.0.2.7:4711".parse().unwrap();
+        let response = tokio::spawn(async move { api.answer(request, peer).await }).await.unwrap();
+        let (head, body) = response.into_parts();
+        let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        Answer { status: head.status, headers: head.headers, text }
+    }
+
+    async fn purge(&self, body: impl Into<String>) -> Answer {
+        self.ask("POST", "/v1/purges", Some(&format!("Bearer {}", self.token)), body).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, None, "").await
+    }
+}
+
+#[tokio::test]
+async fn a_purge_that_was_answered_is_in_force_for_every_site_of_the_scope() {
+    let node = node();
+    let born = node.ledger.last();
+    let answer =
+        node.purge(r#"{"kind":"url","url":"https://LMS.example:8443/./a?x=1","reason":"new"}"#).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(
+        answer.json(),
+        json!({"ledger": born.identity.to_string(), "number": 1, "kind": "purge-url", "sites": ["lms", "sister"],
+            "path": "/a", "applied": true})
+    );
+    for site in ["lms", "sister"] {
+        let marks = node.ledger.marks(site);
+        assert!(node.ledger.outdated(&marks, "/a", Some("any"), born), "{site}");
+        assert!(!node.ledger.outdated(&marks, "/b", None, born), "{site}");
+    }
+    let answer = node.purge(r#"{"kind":"site","site":"lms"}"#).await;
+    let answer: PurgeAnswer = serde_json::from_value(answer.json()).unwrap();
+    assert_eq!((answer.number, answer.kind.as_str(), answer.path), (2, "purge-site", None));
+    assert!(node.ledger.outdated(&node.ledger.marks("sister"), "/b", None, born));
+}
+
+#[tokio::test]
+async fn an_exact_purge_covers_its_query_only() {
+    let node = node();
+    let born = node.ledger.last();
+    let marks = node.ledger.marks("lms");
+    let answer = node.purge(r#"{"kind":"url","url":"http://lms.example/a?x=1","exact":true}"#).await;
+    assert_eq!(answer.json()["query"], "x=1");
+    assert!(node.ledger.outdated(&marks, "/a", Some("x=1"), born));
+    assert!(!node.ledger.outdated(&marks, "/a", None, born));
+    let answer = node.purge(r#"{"kind":"url","url":"http://lms.example/a","exact":true}"#).await;
+    assert_eq!(answer.json()["query"], "");
+    assert!(node.ledger.outdated(&marks, "/a", None, born));
+    assert!(!node.ledger.outdated(&marks, "/a", Some("x=2"), born));
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_allowed_or_not_understood_changes_nothing_and_says_what_is_missing() {
+    let node = node();
+    let good = r#"{"kind":"site","site":"lms"}"#;
+    let token = format!("Bearer {}", node.token);
+    let long = format!(r#"{{"kind":"site","site":"{}"}}"#, "x".repeat(70_000));
+    let table: [(Option<&str>, &str, u16, &str, &str); 17] = [
+        (None, good, 401, "no-token", "Authorization: Bearer"),
+        (Some("Basic abc"), good, 401, "no-token", "Authorization: Bearer"),
+        (Some("Bearer "), good, 401, "no-token", "Authorization: Bearer"),
+        (Some("Bearer wrong"), good, 403, "wrong-token", "token file"),
+        (None, "not json", 401, "no-token", ""),
+        (Some(&token), "", 400, "not-json", "EOF"),
+        (Some(&token), "{", 400, "not-json", "EOF"),
+        (Some(&token), "{}", 422, "wrong-fields", "kind"),
+        (Some(&token), r#"{"kind":"tag"}"#, 422, "wrong-fields", "`url` or `site`"),
+        (Some(&token), r#"{"kind":"url"}"#, 422, "wrong-fields", "missing field `url`"),
+        (
+            Some(&token),
+            r#"{"kind":"site","site":"lms","soft":true}"#,
+            422,
+            "wrong-fields",
+            "unknown field `soft`",
+        ),
+        (Some(&token), r#"{"kind":"url","url":"/a"}"#, 422, "bad-url", "https://"),
+        (Some(&token), r#"{"kind":"url","url":"ftp://lms.example/"}"#, 422, "bad-url", "ftp://lms.example/"),
+        (Some(&token), r#"{"kind":"url","url":"https://lms.example/%00"}"#, 422, "bad-url", "NUL"),
+        (
+            Some(&token),
+            r#"{"kind":"url","url":"https://nobody.example/"}"#,
+            404,
+            "unknown-host",
+            "nobody.example",
+        ),
+        (Some(&token), r#"{"kind":"site","site":"nobody"}"#, 404, "unknown-site", "\"nobody\""),
+        (Some(&token), &long, 413, "unread-body", ""),
+    ];
+    for (token, body, status, kind, says) in table {
+        let answer = node.ask("POST", "/v1/purges", token, body).await;
+        assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (status, kind), "{}", answer.text);
+        assert!(answer.json()["detail"].as_str().unwrap().contains(says), "{says}: {}", answer.text);
+        assert_eq!(status == 401, answer.headers.contains_key(header::WWW_AUTHENTICATE));
+    }
+    let answer = node.ask("GET", "/v1/purges", Some(&token), "").await;
+    assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (405, "wrong-method"));
+    assert_eq!(answer.headers[header::ALLOW], "POST");
+    let answer = node.get("/v2").await;
+    assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (404, "unknown-path"));
+    assert_eq!(node.ledger.last().n, 0);
+}
+
+#[tokio::test]
+async fn a_ledger_that_refuses_is_said_and_readiness_goes_off() {
+    let node = node();
+    assert_eq!(node.get("/readyz").await.json(), json!({"ready": true, "reasons": []}));
+    node.reasons.lock().unwrap().push("draining".into());
+    let answer = node.get("/readyz").await;
+    assert_eq!((answer.status.as_u16(), answer.json()["reasons"][0].as_str()), (503, Some("draining")));
+    node.reasons.lock().unwrap().clear();
+
+    std::fs::remove_dir_all(node.dir.path().join("ledger")).unwrap();
+    let answer = node.purge(r#"{"kind":"site","site":"lms"}"#).await;
+    assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (503, "ledger-refuses"));
+    assert!(answer.headers.contains_key(header::RETRY_AFTER));
+    let answer = node.get("/readyz").await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.json()["reasons"][0].as_str().unwrap().starts_with("ledger: "), "{}", answer.text);
+    assert_eq!(node.get("/healthz").await.status, 200);
+    assert!(node.get("/metrics").await.text.contains("\nlectern_ledger_ready 0\n"));
+}
+
+#[tokio::test]
+async fn a_reload_answers_with_what_runs_or_with_the_whole_report() {
+    let node = node();
+    let token = format!("Bearer {}", node.token);
+    assert_eq!(node.ask("POST", "/v1/reload", None, "").await.problem(), "no-token");
+    let answer = node.ask("POST", "/v1/reload", Some(&token), "").await;
+    assert_eq!(answer.json(), json!({"sites": 2, "rules": 3, "restart_needed": []}));
+    *node.reload.lock().unwrap() = Err("lectern.toml:7: sites.hosts: is missing".into());
+    let answer = node.ask("POST", "/v1/reload", Some(&token), "").await;
+    assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (422, "reload-refused"));
+    assert!(answer.text.contains("lectern.toml:7"));
+}
+
+/// `lectern openapi > docs/openapi.json` writes it anew.
+#[tokio::test]
+async fn the_committed_description_is_the_one_of_the_code() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == openapi_json(),
+        "docs/openapi.json is outdated: lectern openapi > docs/openapi.json"
+    );
+    let served = node().get("/v1/openapi.json").await.json();
+    assert_eq!(served, serde_json::from_str::<Value>(&committed).unwrap());
+    assert!(served["paths"]["/v1/purges"]["post"]["security"].is_array());
+}
