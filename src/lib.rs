@@ -9,6 +9,7 @@
 //! the path, and `ledger` beside `rules`); `tests/it/architecture.rs` holds that.
 
 // what the operator says, and what runs it
+pub mod config;
 
 // the way in, and the life of a request
 pub mod edge;

@@ -1,0 +1,96 @@
+//! What an operator sets of the process, and the small tables beside it: `[node]`, `[cache]`, `[ledger]`, `[log]`.
+
+use super::reader::Section;
+use crate::{
+    cache::CacheSettings,
+    ledger::LedgerSettings,
+    telemetry::{LogFormat, LogLevel, LogSettings},
+};
+use std::time::Duration;
+
+/// The process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSettings {
+    /// Runtimes that serve, one thread each; absent: one per core. A change needs a restart.
+    pub threads: Option<usize>,
+    /// At a stop, how long transfers under way may go on before they are cut.
+    pub stop_deadline: Duration,
+    /// At a stop, how long `/readyz` says no before accepting ends: DNS or a balancer sends the learners elsewhere
+    /// meanwhile. Counts before `stop_deadline`.
+    pub unready_before_stop: Duration,
+    /// Least level of what goes to the error log (standard error).
+    pub error_log: LogLevel,
+    /// How its lines are written.
+    pub error_log_format: LogFormat,
+}
+
+impl Default for NodeSettings {
+    fn default() -> NodeSettings {
+        NodeSettings {
+            threads: None,
+            stop_deadline: Duration::from_secs(30),
+            unready_before_stop: Duration::ZERO,
+            error_log: LogLevel::Info,
+            error_log_format: LogFormat::Text,
+        }
+    }
+}
+
+pub(super) fn node(section: Section<'_>) -> NodeSettings {
+    let default = NodeSettings::default();
+    let span =
+        |key, default| section.span(key, Duration::ZERO..=Duration::from_secs(86_400)).unwrap_or(default);
+    let levels = [
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+    ];
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let settings = NodeSettings {
+        threads: section.count("threads", 1..=1024),
+        stop_deadline: span("stop_deadline", default.stop_deadline),
+        unready_before_stop: span("unready_before_stop", default.unready_before_stop),
+        error_log: section.choice("error_log", &levels).unwrap_or(default.error_log),
+        error_log_format: section.choice("error_log_format", &formats).unwrap_or(default.error_log_format),
+    };
+    section.finish();
+    settings
+}
+
+pub(super) fn cache(section: Section<'_>) -> CacheSettings {
+    let default = CacheSettings::default();
+    let span =
+        |key, default| section.span(key, Duration::ZERO..=Duration::from_secs(86_400)).unwrap_or(default);
+    let memory = section.size("memory", 1 << 20..=1 << 44).unwrap_or(default.memory);
+    let settings = CacheSettings {
+        memory,
+        body_limit: section.size("body_limit", 0..=1 << 44).unwrap_or(default.body_limit.min(memory / 2)),
+        pass_mark: span("pass_mark", default.pass_mark),
+    };
+    if settings.body_limit > settings.memory {
+        let given = section.value("body_limit").or(section.value("memory"));
+        let place = given.map_or_else(|| section.place.clone(), |value| value.place);
+        let wrong = "the longest body that is stored is longer than all of the memory tier";
+        section.reader.error(&place, wrong, "write a body_limit of at most `memory`");
+    }
+    section.finish();
+    settings
+}
+
+pub(super) fn ledger(section: Section<'_>) -> LedgerSettings {
+    let default = LedgerSettings::default();
+    let folder = section.path("folder").map(|folder| folder.value);
+    let settings = LedgerSettings {
+        folder: folder.unwrap_or_else(|| section.reader.in_folder(&default.folder)),
+        url_entries: section.count("url_entries", 1..=1_000_000_000).unwrap_or(default.url_entries),
+    };
+    section.finish();
+    settings
+}
+
+pub(super) fn log(section: Section<'_>) -> LogSettings {
+    let settings = LogSettings { access: section.path("access").map(|path| path.value) };
+    section.finish();
+    settings
+}
