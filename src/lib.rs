@@ -9,7 +9,9 @@
 //! the path, and `ledger` beside `rules`); `tests/it/architecture.rs` holds that.
 
 // what the operator says, and what runs it
+pub mod cli;
 pub mod config;
+pub mod node;
 
 // the way in, and the life of a request
 pub mod edge;

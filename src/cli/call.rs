@@ -1,0 +1,141 @@
+//! One call of a node's control API, and what its failure means for whoever waits.
+
+use super::{Exit, Streams};
+use crate::{control::Problem, units::Span};
+use clap::Args;
+use serde::{Serialize, de::DeserializeOwned};
+use std::{path::PathBuf, time::Duration};
+
+/// Longest answer read: a report of a reload with many errors fits.
+const ANSWER_BYTES: u64 = 4 << 20;
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// What a pipeline decides by; stands at the end of the help of each command that calls.
+pub(super) const EXIT_CODES: &str = "Exit codes: 0 done and in force; 64 wrong command line; 65 the node does not know \
+    this host, site or URL; 66 the token file cannot be read; 69 nobody answers, nothing was done; 75 not done, or the \
+    answer was lost: ask again, twice is harmless; 77 the token is missing or not accepted; 78 the configuration has \
+    errors, what ran before goes on.";
+
+/// Which node, and who asks.
+#[derive(Args)]
+pub(super) struct Node {
+    /// Control listener of the node; else the environment's LECTERN_CONTROL.
+    #[arg(long, value_name = "URL")]
+    control: Option<String>,
+    /// File with the token; else the environment's LECTERN_TOKEN.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// How long to wait for the answer.
+    #[arg(long, value_name = "SPAN", default_value = "30s")]
+    timeout: Span,
+}
+
+impl Node {
+    /// Posts and gives the answer; a failure is told to `streams` and its exit code given.
+    pub(super) fn post<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        streams: &mut Streams<'_>,
+    ) -> Result<A, Exit> {
+        let token = self.token(streams)?;
+        let control = self.control.clone().or_else(|| std::env::var("LECTERN_CONTROL").ok());
+        let control = control.unwrap_or_else(|| "http://127.0.0.1:9180".into());
+        if !control.starts_with("http://") {
+            return Err(not_an_address(&control, streams));
+        }
+        let url = format!("{}{path}", control.trim_end_matches('/'));
+        let body = serde_json::to_string(body)
+            .map_err(|error| streams.fail(Exit::Usage, format_args!("{error}")))?;
+        // a proxy set for the outside world must not see the token, nor may a redirect carry it elsewhere
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .proxy(None)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_connect(Some(CONNECT))
+            .timeout_global(Some(self.timeout.0))
+            .build()
+            .into();
+        let sent = agent
+            .post(&url)
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json")
+            .send(body);
+        let (status, text) = sent
+            .and_then(|mut answer| {
+                let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string()?;
+                Ok((answer.status().as_u16(), text))
+            })
+            .map_err(|error| unanswered(&url, &error, streams))?;
+        if status == 200 {
+            return serde_json::from_str(&text).map_err(|_| not_a_lectern(&url, status, streams));
+        }
+        match serde_json::from_str::<Problem>(&text) {
+            Ok(problem) => Err(refused(&problem, streams)),
+            Err(_) => Err(not_a_lectern(&url, status, streams)),
+        }
+    }
+
+    fn token(&self, streams: &mut Streams<'_>) -> Result<String, Exit> {
+        let token = match &self.token_file {
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|error| streams.fail(Exit::NoInput, format_args!("{}: {error}", path.display())))?,
+            None => std::env::var("LECTERN_TOKEN").unwrap_or_default(),
+        };
+        let token = token.trim();
+        if token.is_empty() {
+            let text = "a token is missing: give --token-file FILE, or set LECTERN_TOKEN";
+            return Err(streams.fail(Exit::Permission, format_args!("{text}")));
+        }
+        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let text = "the token is not one word on one line, as `lectern token` prints it";
+            return Err(streams.fail(Exit::Permission, format_args!("{text}")));
+        }
+        Ok(token.to_string())
+    }
+}
+
+/// The node said no: by its status, whether asking again can help.
+fn refused(problem: &Problem, streams: &mut Streams<'_>) -> Exit {
+    let exit = match problem.status {
+        401 | 403 => Exit::Permission,
+        429 | 500..=599 => Exit::Temporary,
+        _ if problem.kind == "urn:lectern:reload-refused" => Exit::Config,
+        _ => Exit::Data,
+    };
+    streams.fail(exit, format_args!("{}: {}", problem.title, problem.detail))
+}
+
+fn not_a_lectern(url: &str, status: u16, streams: &mut Streams<'_>) -> Exit {
+    streams.fail(
+        Exit::Unavailable,
+        format_args!("{url} answered {status}, but not as Lectern's control API does; check --control"),
+    )
+}
+
+fn not_an_address(control: &str, streams: &mut Streams<'_>) -> Exit {
+    let text = "is no address of a control listener, as in \"http://127.0.0.1:9180\" (it speaks plain HTTP)";
+    streams.fail(Exit::Usage, format_args!("{control:?} {text}"))
+}
+
+/// No answer, or not whole: before anything was sent nothing was done, after it nobody knows.
+fn unanswered(url: &str, error: &ureq::Error, streams: &mut Streams<'_>) -> Exit {
+    use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    use ureq::{Error, Timeout};
+    match error {
+        Error::BadUri(_) | Error::Http(_) => not_an_address(url, streams),
+        Error::HostNotFound
+        | Error::ConnectionFailed
+        | Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
+            streams.fail(Exit::Unavailable, format_args!("{url}: {error}; nothing was done"))
+        }
+        Error::Io(io) if matches!(io.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable) => {
+            streams.fail(Exit::Unavailable, format_args!("{url}: {error}; nothing was done"))
+        }
+        _ => streams.fail(
+            Exit::Temporary,
+            format_args!("{url}: no whole answer ({error}): it may have been done or not; ask again"),
+        ),
+    }
+}

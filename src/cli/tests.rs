@@ -1,0 +1,175 @@
+//! The commands against a listening control API: what is printed, and the exit code a pipeline sees.
+
+use super::{Exit, Streams, run_with};
+use crate::{
+    control::{Control, NewToken, PurgeTarget, ReloadSummary, Tokens, UnknownTarget, UrlToPurge, router},
+    ledger::{Ledger, LedgerSettings},
+    telemetry::Metrics,
+};
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpListener},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Runs a command; gives exit code, answer, complaint.
+fn lectern(args: &[&str]) -> (Exit, String, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let args = std::iter::once("lectern").chain(args.iter().copied()).map(Into::into);
+    let exit = run_with(args, &mut Streams { out: &mut out, err: &mut err });
+    (exit, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+}
+
+struct Node {
+    url: String,
+    token_file: PathBuf,
+    ledger: Arc<Ledger>,
+    dir: tempfile::TempDir,
+    _runtime: tokio::runtime::Runtime,
+}
+
+fn node(reload: Result<ReloadSummary, String>) -> Node {
+    let dir = tempfile::tempdir().unwrap();
+    let metrics = Metrics::new();
+    let settings = LedgerSettings { folder: dir.path().join("ledger"), url_entries: 10 };
+    let ledger = Ledger::open(&settings, &metrics).unwrap();
+    let made = NewToken::new("pipeline").unwrap();
+    let (tokens, token_file) = (dir.path().join("tokens"), dir.path().join("token"));
+    std::fs::write(&tokens, made.line).unwrap();
+    std::fs::write(&token_file, format!("{}\n", made.token)).unwrap();
+    let control = Control {
+        ledger: ledger.clone(),
+        metrics,
+        tokens: Arc::new(Tokens::load(Some(&tokens)).unwrap()),
+        resolve_url: Arc::new(|url: &UrlToPurge<'_>| {
+            (url.host == "lms.example").then_some(()).ok_or(UnknownTarget::Host)?;
+            Ok(PurgeTarget {
+                sites: vec!["lms".into()],
+                path: url.path.into(),
+                query: url.query.map(Into::into),
+            })
+        }),
+        resolve_site: Arc::new(|site: &str| (site == "lms").then(|| vec!["lms".into()])),
+        reload: Arc::new(move || {
+            let answer = reload.clone();
+            Box::pin(async move { answer })
+        }),
+        not_ready: Arc::new(Vec::new),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    runtime.spawn(async move { axum::serve(listener, router(control)).await });
+    Node { url, token_file, ledger, dir, _runtime: runtime }
+}
+
+fn purge(control: &str, token_file: &Path, args: &[&str]) -> (Exit, String, String) {
+    let common = ["purge", "--control", control, "--token-file", token_file.to_str().unwrap()];
+    lectern(&[&common[..], args].concat())
+}
+
+/// Answers one connection with these bytes, then closes it.
+fn answering(bytes: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = Vec::new();
+        let mut buffer = [0; 4096];
+        while !request.ends_with(b"}") {
+            let read = stream.read(&mut buffer).unwrap();
+            request.extend_from_slice(&buffer[..read]);
+        }
+        stream.write_all(bytes).unwrap();
+        stream.shutdown(Shutdown::Both).unwrap();
+    });
+    url
+}
+
+#[test]
+fn exit_code_0_means_in_force() {
+    let node = node(Ok(ReloadSummary::default()));
+    let born = node.ledger.last();
+    let (exit, out, err) =
+        purge(&node.url, &node.token_file, &["https://lms.example/a", "--reason", "new version"]);
+    assert_eq!((exit, out), (Exit::Done, format!("applied: number 1, ledger {}\n", born.identity)), "{err}");
+    assert!(node.ledger.outdated(&node.ledger.marks("lms"), "/a", Some("q"), born));
+    let (exit, out, _) = purge(&node.url, &node.token_file, &["https://lms.example/b?x", "--exact"]);
+    assert!(exit == Exit::Done && out.starts_with("applied: number 2, "), "{out}");
+    let (exit, out, _) = purge(&node.url, &node.token_file, &["--site", "lms"]);
+    assert!(exit == Exit::Done && out.starts_with("applied: number 3, "), "{out}");
+    assert_eq!(node.ledger.last().n, 3);
+}
+
+#[test]
+fn every_failure_has_its_exit_code_and_says_why() {
+    let node = node(Ok(ReloadSummary::default()));
+    let (url, token) = (node.url.as_str(), node.token_file.as_path());
+    let wrong = node.dir.path().join("wrong");
+    std::fs::write(&wrong, "wrong").unwrap();
+    // bound and not listening: nobody else can get the port meanwhile
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let nobody = format!("http://{}", socket.local_addr().unwrap());
+    let two_lines = node.dir.path().join("two-lines");
+    std::fs::write(&two_lines, "one\ntwo").unwrap();
+    let html = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello");
+    let other = answering(b"HTTP/1.1 302 Found\r\nlocation: http://192.0.2.1/\r\ncontent-length: 0\r\n\r\n");
+    let cut = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"applied\":true");
+    let silent = answering(b"");
+    let good = "https://lms.example/a";
+    let table: [(&str, &Path, &[&str], Exit, &str); 15] = [
+        (url, token, &[], Exit::Usage, "<URL>"),
+        (url, token, &[good, "--site", "lms"], Exit::Usage, "cannot be used with"),
+        (url, token, &[good, "--timeout", "5"], Exit::Usage, "as in \"10s\""),
+        ("ftp://x", token, &[good], Exit::Usage, "ftp://x"),
+        ("https://127.0.0.1:1", token, &[good], Exit::Usage, "http://127.0.0.1:9180"),
+        (url, &wrong, &[good], Exit::Permission, "token file"),
+        (url, &two_lines, &[good], Exit::Permission, "on one line"),
+        (url, Path::new("/absent"), &[good], Exit::NoInput, "/absent"),
+        (url, token, &["https://nobody.example/"], Exit::Data, "nobody.example"),
+        (url, token, &["/a"], Exit::Data, "https://"),
+        (&nobody, token, &[good], Exit::Unavailable, "nothing was done"),
+        (&html, token, &[good], Exit::Unavailable, "--control"),
+        (&other, token, &[good], Exit::Unavailable, "302"),
+        (&cut, token, &[good], Exit::Temporary, "ask again"),
+        (&silent, token, &[good], Exit::Temporary, "ask again"),
+    ];
+    for (url, token, args, exit, says) in table {
+        let (found, out, err) = purge(url, token, args);
+        assert_eq!((found, out.as_str()), (exit, ""), "{url} {args:?}: {err}");
+        assert!(err.contains(says), "{url} {args:?}: {err}");
+    }
+    assert_eq!(node.ledger.last().n, 0);
+    std::fs::remove_dir_all(node.dir.path().join("ledger")).unwrap();
+    let (exit, _, err) = purge(url, token, &[good]);
+    assert_eq!(exit, Exit::Temporary);
+    assert!(err.contains("The ledger takes no records"), "{err}");
+}
+
+#[test]
+fn a_reload_says_what_runs_or_all_that_is_wrong() {
+    let summary = ReloadSummary { sites: 94, rules: 500, restart_needed: vec!["control.address".into()] };
+    let good = node(Ok(summary));
+    let file = good.token_file.to_str().unwrap();
+    let (exit, out, err) = lectern(&["reload", "--control", &good.url, "--token-file", file]);
+    assert_eq!(exit, Exit::Done, "{err}");
+    assert_eq!(out, "applied: 94 sites, 500 rules\nneeds a restart: control.address\n");
+    let bad = node(Err("a.toml:1: x\na.toml:2: y".into()));
+    let file = bad.token_file.to_str().unwrap();
+    let (exit, out, err) = lectern(&["reload", "--control", &bad.url, "--token-file", file]);
+    assert_eq!((exit, out.as_str()), (Exit::Config, ""));
+    assert!(err.contains("a.toml:1: x\na.toml:2: y"), "{err}");
+}
+
+#[test]
+fn a_token_and_the_line_that_accepts_it_are_printed_and_a_bad_name_is_not_taken() {
+    let (exit, out, _) = lectern(&["token", "release"]);
+    assert_eq!(exit, Exit::Done);
+    let (token, line) = out.split_once('\n').unwrap();
+    assert!(token.contains(": lectern_") && line.contains(": release blake3:"), "{out}");
+    assert_eq!(lectern(&["token", "two words"]).0, Exit::Usage);
+    assert_eq!(lectern(&["--version"]).0, Exit::Done);
+    assert_eq!(lectern(&["nonsense"]).0, Exit::Usage);
+}

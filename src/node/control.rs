@@ -1,0 +1,61 @@
+//! The control API behind a listener, and how it finds what a purge names.
+
+use crate::{
+    control::{Api, ApiBody, PurgeTarget, ResolveSite, ResolveUrl, UnknownTarget},
+    edge::Edge,
+    listener::{Connection, RequestBody, Serve},
+    rules::{Facts, Verdict, normalise},
+    site::{Site, Sites},
+};
+use http::{HeaderMap, Method, Request, Response};
+use std::sync::Arc;
+
+/// The control API as a service of a listener.
+#[derive(Clone)]
+pub(super) struct ControlApi(pub Api);
+
+impl Serve for ControlApi {
+    type Body = ApiBody;
+
+    async fn serve(&self, request: Request<RequestBody>, connection: Arc<Connection>) -> Response<ApiBody> {
+        self.0.answer(request, connection.peer).await
+    }
+}
+
+/// Finds the sites and the normalised path and query of a URL, as a request for it would be looked up.
+pub(super) fn resolve_url(edge: &Edge) -> ResolveUrl {
+    let edge = edge.clone();
+    Arc::new(move |url| {
+        let sites = edge.parts().sites.load();
+        let host = normalise::host(url.host, url.https).map_err(|bad| UnknownTarget::Url(bad.to_string()))?;
+        let site = sites.find(&host).ok_or(UnknownTarget::Host)?;
+        let path = normalise::target(url.path).map_err(|bad| UnknownTarget::Url(bad.to_string()))?;
+        let facts = Facts { method: &Method::GET, path: &path, query: url.query, headers: &HeaderMap::new() };
+        let query = match site.rules.find(&facts).map(|(_, rule)| &rule.verdict) {
+            Some(Verdict::Cache(policy)) => {
+                normalise::query(&policy.query, url.query).map(|query| query.into_owned())
+            }
+            _ => url.query.map(str::to_owned),
+        };
+        Ok(PurgeTarget { sites: names(&sites, site), path: path.into_owned(), query })
+    })
+}
+
+/// Finds the sites that share stored responses with a site.
+pub(super) fn resolve_site(edge: &Edge) -> ResolveSite {
+    let edge = edge.clone();
+    Arc::new(move |name| {
+        let sites = edge.parts().sites.load();
+        sites.named(name).map(|site| names(&sites, site))
+    })
+}
+
+/// Names of the sites that share with `site`, and of their scope: a site that comes into it later brings nothing back, nor
+/// does one that leaves it.
+fn names(sites: &Sites, site: &Site) -> Vec<String> {
+    let mut names: Vec<_> = sites.sharing(site).map(|site| site.name.to_string()).collect();
+    if names.iter().all(|name| **name != *site.scope) {
+        names.push(site.scope.to_string());
+    }
+    names
+}
