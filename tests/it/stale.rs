@@ -1,0 +1,226 @@
+//! What is stale serves within its windows only, and never what was withdrawn (RFC 9111 §4.2.4, RFC 5861; G17).
+
+use crate::support::{answer::Answer, edge::Edge, gate::Gate, message::Request, origin::Origin};
+
+fn rule(keys: &str) -> String {
+    format!("[[site.rule]]\nname = \"all\"\nprefix = \"/\"\nverdict = \"cache\"\n{keys}\n")
+}
+
+/// Ten seconds over its lifetime of ten seconds when it comes.
+fn stale(body: &str, says: &str) -> Answer {
+    Answer::ok(body)
+        .field("ETag", "\"v1\"")
+        .field("Cache-Control", format!("max-age=10{says}"))
+        .field("Age", "20")
+}
+
+fn new(body: &str) -> Answer {
+    Answer::storable(body).instead("ETag", "\"v2\"")
+}
+
+/// Waits until no fill is under way.
+async fn settled(edge: &Edge) {
+    crate::support::deadline::eventually("end of all fills", async || {
+        edge.metric("lectern_fills_in_flight", &[]).await == 0.0
+    })
+    .await;
+}
+
+const WINDOW: &str = "stale_while_revalidate = \"1h\"\nstale_if_error = \"1h\"";
+
+#[tokio::test]
+async fn what_is_stale_serves_while_a_fill_brings_a_new_one() {
+    for (says, rest) in
+        [(", stale-while-revalidate=600", String::new()), ("", rule("stale_while_revalidate = \"1h\""))]
+    {
+        let (origin, gate) = (Origin::start().await, Gate::new());
+        origin.on_each("/a", vec![stale("old", says), new("new").behind(&gate)]);
+        let edge = Edge::before(&origin, &rest).await;
+        edge.get("/a").await.expect_body(200, "old");
+        for _ in 0..3 {
+            let reply = edge.get("/a").await.expect_body(200, "old");
+            assert!(reply.field("cache-status").unwrap().starts_with("lectern; hit; ttl=-"), "{reply}");
+            assert!(reply.field("age").unwrap().parse::<u64>().unwrap() >= 20, "{reply}");
+        }
+        gate.arrived(1).await;
+        assert_eq!(origin.last("/a").field("if-none-match"), Some("\"v1\""));
+        gate.open();
+        settled(&edge).await;
+        edge.get("/a").await.expect_body(200, "new");
+        assert_eq!(origin.hits("/a"), 2, "one fill, however many were served meanwhile");
+        edge.outcomes("stale", 3).await;
+        edge.outcomes("hit", 1).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_stale_serves_when_the_origin_fails_and_only_within_its_window() {
+    for (says, rest, serves) in [
+        (", stale-if-error=600", "", true),
+        ("", "stale_if_error = \"1h\"", true),
+        (", stale-if-error=5", "", false),
+        ("", "stale_if_error = \"5s\"", false),
+        ("", "", false),
+    ] {
+        let origin = Origin::start().await;
+        origin.on_each("/a", vec![stale("old", says), Answer::new(503, "busy")]);
+        let edge = Edge::before(&origin, &rule(rest)).await;
+        let learner = Request::get("/a").field("Cookie", "session=1");
+        edge.get("/a").await.expect_body(200, "old");
+        for request in
+            [Request::get("/a"), learner.clone(), learner.clone().field("Range", "bytes=0-"), learner.clone()]
+        {
+            let reply = edge.ask(&request).await;
+            if serves {
+                assert!(matches!(reply.status, 200 | 206) && reply.body == b"old", "{says} {rest}: {reply}");
+                assert!(reply.field("cache-status").unwrap().contains("hit; ttl=-"), "{reply}");
+            } else {
+                reply.expect_body(503, "busy");
+            }
+        }
+        origin.down().await;
+        for request in [Request::get("/a"), learner] {
+            let reply = edge.ask(&request).await;
+            if serves {
+                reply.expect_body(200, "old")
+            } else {
+                reply.expect(502)
+            };
+        }
+        edge.outcomes("stale", if serves { 6 } else { 0 }).await;
+        origin.up();
+        origin.on("/a", new("new"));
+        edge.get("/a").await.expect_body(200, "new");
+    }
+}
+
+#[tokio::test]
+async fn everybody_who_waits_for_a_fill_that_fails_gets_the_stale_one() {
+    let (origin, gate) = (Origin::start().await, Gate::new());
+    let waiting = gate.clone();
+    origin.on_call("/a", move |_, n| match n {
+        0 => stale("old", ", stale-if-error=600"),
+        _ => Answer::new(503, "busy").behind(&waiting),
+    });
+    let edge = Edge::before(&origin, "[cache]\npass_mark = \"0s\"\n").await;
+    edge.get("/a").await.expect_body(200, "old");
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let mut client = edge.client().await;
+        clients.spawn(async move { client.get("/a").await });
+    }
+    gate.arrived(1).await;
+    gate.open();
+    while let Some(reply) = clients.join_next().await {
+        reply.unwrap().expect_body(200, "old");
+    }
+    edge.outcomes("stale", 10).await;
+}
+
+#[tokio::test]
+async fn g17_what_forbids_to_serve_stale_forbids_it_whatever_a_rule_says() {
+    let windows = ", stale-while-revalidate=600, stale-if-error=600";
+    for says in ["must-revalidate", "proxy-revalidate", "no-cache", "s-maxage=10"] {
+        for rest in [String::new(), rule(WINDOW)] {
+            let origin = Origin::start().await;
+            origin.on_each("/a", vec![stale("old", &format!("{windows}, {says}")), new("new")]);
+            let edge = Edge::before(&origin, &rest).await;
+            edge.get("/a").await.expect_body(200, "old");
+            origin.down().await;
+            edge.get("/a").await.expect(502);
+            origin.up();
+            edge.get("/a").await.expect_body(200, "new");
+            edge.outcomes("stale", 0).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn g17_a_purge_ends_the_right_to_serve_stale() {
+    let origin = Origin::start().await;
+    origin.on_each("/a", vec![stale("old", ", stale-while-revalidate=600, stale-if-error=600"), new("new")]);
+    for site in [false, true] {
+        let edge = Edge::before(&origin, &rule(WINDOW)).await;
+        origin.on_each("/a", vec![stale("old", ""), new("new")]);
+        edge.get("/a").await.expect_body(200, "old");
+        match site {
+            true => edge.purge_site("lms").await,
+            false => edge.purge("http://lms-a.example/a").await,
+        }
+        origin.down().await;
+        edge.get("/a").await.expect(502);
+        origin.up();
+        edge.get("/a").await.expect_body(200, "new");
+        assert_eq!(origin.last("/a").field("if-none-match"), None);
+        edge.outcomes("stale", 0).await;
+    }
+}
+
+#[tokio::test]
+async fn g17_what_was_withdrawn_is_shown_once_at_most() {
+    // The 404 may not be stored; the refresh takes the old one away all the same.
+    let gone = [
+        Answer::new(404, "gone"),
+        Answer::new(404, "gone").field("Cache-Control", "no-store"),
+        Answer::new(410, "gone").field("Cache-Control", "private"),
+        Answer::new(403, "gone"),
+        Answer::new(302, "").field("Location", "/login").field("Set-Cookie", "a=b"),
+    ];
+    for answer in gone {
+        let (origin, status) = (Origin::start().await, answer.status);
+        origin.on_each("/a", vec![stale("old", ""), answer]);
+        let edge = Edge::before(&origin, &rule(WINDOW)).await;
+        edge.get("/a").await.expect_body(200, "old");
+        edge.get("/a").await.expect_body(200, "old");
+        origin.reached("/a", 2).await;
+        settled(&edge).await;
+        edge.get("/a").await.expect(status);
+        origin.down().await;
+        let reply = edge.get("/a").await;
+        assert_ne!(reply.status, 200, "nor when the origin fails: {reply}");
+        edge.outcomes("stale", 1).await;
+    }
+}
+
+#[tokio::test]
+async fn g17_beyond_the_window_nobody_sees_the_old_one() {
+    let origin = Origin::start().await;
+    origin.on_each("/a", vec![stale("old", ", stale-while-revalidate=5"), new("new")]);
+    let edge = Edge::before(&origin, "").await;
+    edge.get("/a").await.expect_body(200, "old");
+    edge.get("/a").await.expect_body(200, "new");
+    edge.outcomes("stale", 0).await;
+}
+
+#[tokio::test]
+async fn a_refresh_that_fails_leaves_what_is_stale_in_its_window() {
+    let origin = Origin::start().await;
+    origin.on_each(
+        "/a",
+        vec![stale("old", ""), Answer::new(500, "broken"), Answer::garbage("no HTTP\r\n\r\n"), new("new")],
+    );
+    let edge = Edge::before(&origin, &rule(WINDOW)).await;
+    edge.get("/a").await.expect_body(200, "old");
+    for asked in 2..5 {
+        edge.get("/a").await.expect_body(200, "old");
+        origin.reached("/a", asked).await;
+        settled(&edge).await;
+    }
+    edge.get("/a").await.expect_body(200, "new");
+    edge.outcomes("stale", 3).await;
+}
+
+#[tokio::test]
+async fn only_if_cached_never_reaches_the_origin() {
+    let origin = Origin::start().await;
+    origin.on("/a", Answer::storable("body"));
+    let edge = Edge::before(&origin, "").await;
+    let request = Request::get("/a").field("Cache-Control", "only-if-cached");
+    edge.ask(&request).await.expect(504);
+    assert_eq!(origin.hits("/a"), 0);
+    edge.get("/a").await.expect(200);
+    edge.ask(&request).await.expect_body(200, "body");
+    assert_eq!(origin.hits("/a"), 1);
+    edge.outcomes("refused", 1).await;
+    edge.outcomes("hit", 1).await;
+}
