@@ -1,0 +1,83 @@
+# Lectern's commands. `make` alone lists them. Everything that a command needs is installed by it (Debian, as root)
+# or named in one line; see scripts/need.sh.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CARGO  := cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+SHARED := $(or $(SHARED),../shared)
+export SHARED
+
+# What builds: pingora and aws-lc-rs compile C and C++, partly with cmake.
+NEED_BUILD := cc c++ cmake
+PYTHON     := PYTHONDONTWRITEBYTECODE=1 python3
+
+.PHONY: help
+help: ## this list
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## the sample LMS with the edge in front of it; Ctrl-C ends both
+	@scripts/need.sh curl
+	@TARGET=$(TARGET) scripts/run.sh
+
+.PHONY: build
+build: need
+	@$(CARGO) build --locked --workspace --bins
+
+.PHONY: need
+need:
+	@scripts/need.sh $(NEED_BUILD)
+
+.PHONY: test
+test: need ## all tests; T=name runs those whose name holds it
+	@$(CARGO) test --locked --workspace -- $(T)
+
+.PHONY: check
+check: fmt clippy rustdoc deny test ## what CI runs before the end-to-end tests
+
+.PHONY: fmt
+fmt:
+	@$(CARGO) fmt --all --check
+
+.PHONY: clippy
+clippy: need
+	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: rustdoc
+rustdoc: need
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+.PHONY: deny
+deny: ## licences, sources and known faults of what is built in
+	@TARGET=$(TARGET) scripts/deny.sh
+
+.PHONY: certs
+certs: build ## development certificates in certs/dev, of an authority made there
+	@$(TARGET)/debug/lectern certs certs/dev localhost lms.localhost packages.localhost
+
+.PHONY: e2e
+e2e: build ## a browser, the edge and a real Kolibri
+	@LECTERN=$(TARGET)/debug/lectern scripts/e2e.sh
+
+.PHONY: bench
+bench: need ## speed against nginx and HAProxy, by CPU time of the server; QUICK=1 for a short one
+	@scripts/need.sh python3 nginx haproxy wrk h2load openssl taskset
+	@$(CARGO) build --locked --profile fast --bin lectern
+	@LECTERN=$(TARGET)/fast/lectern $(PYTHON) benches/http/run.py $(if $(QUICK),--quick) --out target/bench
+
+.PHONY: bench-smoke
+bench-smoke: build
+	@scripts/need.sh python3 nginx haproxy wrk h2load openssl taskset
+	@LECTERN=$(TARGET)/debug/lectern $(PYTHON) benches/http/run.py --smoke --out target/bench-smoke
+
+.PHONY: field
+field: build ## the public failure reports against this edge; C="G06 G43" runs those
+	@LECTERN=$(TARGET)/debug/lectern scripts/field.sh $(C)
+
+.PHONY: soak
+soak: need ## the tests at full length and size; takes hours
+	@LECTERN_SOAK=1 $(CARGO) test --locked --release --workspace -- $(T)
