@@ -27,7 +27,7 @@ use toml::de::{DeTable, DeValue};
 /// Everything that is set, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Where learners come in; at least one. A change of addresses needs a restart.
+    /// Where learners come in; at least one. A change needs a restart, but for certificates.
     pub listeners: Vec<ListenerSettings>,
     /// Where operations and the release pipeline come in. A change of the address needs a restart.
     pub control: ControlSettings,
@@ -37,13 +37,13 @@ pub struct Config {
     pub sites: Vec<SiteSettings>,
     /// The site for hosts that no site names; absent: they get 421.
     pub default_site: Option<String>,
-    /// Tiers and fills. A change of the memory size needs a restart.
+    /// Tiers and fills. A change needs a restart.
     pub cache: CacheSettings,
-    /// The ledger. A change of the folder needs a restart.
+    /// The ledger. A change needs a restart.
     pub ledger: LedgerSettings,
-    /// The access log.
+    /// The access log. A change needs a restart.
     pub log: LogSettings,
-    /// The process.
+    /// The process. A change needs a restart.
     pub node: NodeSettings,
 }
 
