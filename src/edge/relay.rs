@@ -99,7 +99,8 @@ impl Edge {
             stale_by_rule: false,
             received: head.received,
         };
-        if may_store(&exchange).is_ok() {
+        // Not while a fill without those fields is known to bring what is for nobody else.
+        if may_store(&exchange).is_ok() && !self.0.fills.passes(&visit.route.key) {
             self.0.fills.refresh(&visit.wanted(None, Vec::new()));
         }
     }

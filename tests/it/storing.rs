@@ -2,6 +2,7 @@
 
 use crate::support::{
     answer::Answer,
+    deadline::eventually,
     edge::Edge,
     message::Request,
     origin::{Origin, Seen},
@@ -122,6 +123,26 @@ async fn a_field_that_a_fill_may_not_carry_shapes_nothing_that_others_get() {
     assert_eq!(origin.hits("/own"), 1);
     edge.get("/own").await.expect_body(200, "page");
     edge.outcomes("pass", 3).await;
+}
+
+#[tokio::test]
+async fn a_page_that_is_for_everybody_only_with_a_scripts_field_is_not_filled_again_and_again() {
+    let origin = Origin::start().await;
+    origin.on_call("/odd", |seen, _| match seen.field("x-requested-with") {
+        Some(_) => Answer::storable("script"),
+        None => Answer::ok("page").field("Cache-Control", "private"),
+    });
+    let edge = Edge::before(&origin, "").await;
+    let script = Request::get("/odd").field("X-Requested-With", "XMLHttpRequest");
+    edge.ask(&script).await.expect_body(200, "script");
+    origin.reached("/odd", 2).await;
+    eventually("the fill is over", async || edge.metric("lectern_fills_in_flight", &[]).await == 0.0).await;
+    for _ in 0..3 {
+        edge.ask(&script).await.expect_body(200, "script");
+    }
+    edge.outcomes("pass", 4).await;
+    assert_eq!(edge.metric("lectern_fills_total", &[]).await, 1.0);
+    assert_eq!(origin.hits("/odd"), 5);
 }
 
 #[tokio::test]
