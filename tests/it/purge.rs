@@ -4,7 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::fs;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 use futures_util::future::{LocalBoxFuture, join_all};
 use serde_json::{Value, json};
@@ -361,13 +361,14 @@ async fn no_answer_is_older_than_the_last_purge_acknowledged_before_it_was_asked
     }
     let edge = Arc::new(Edge::with(&four_sites(&origin)).await);
     let floors: Arc<[AtomicU64; 3]> = Arc::new([const { AtomicU64::new(1) }; 3]);
-    let (counts, stop) = (Arc::new([AtomicU64::new(0), AtomicU64::new(0)]), Arc::new(AtomicBool::new(false)));
+    let (answers, purgers) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(2)));
     let mut tasks: Vec<LocalBoxFuture<'_, ()>> = Vec::new();
     for task in 0..6_u64 {
-        let (edge, floors, counts, stop) = (edge.clone(), floors.clone(), counts.clone(), stop.clone());
+        let (edge, floors, answers, purgers) =
+            (edge.clone(), floors.clone(), answers.clone(), purgers.clone());
         tasks.push(Box::pin(async move {
             let mut dice = Dice(seed.wrapping_mul(2 * task + 3) | 1);
-            while !stop.load(SeqCst) {
+            while purgers.load(SeqCst) > 0 {
                 let which = dice.below(3) as usize;
                 let host = ["t1.example", "t2.example"][dice.below(2) as usize];
                 let request = Request::get(PATHS[which]).host(host);
@@ -377,14 +378,14 @@ async fn no_answer_is_older_than_the_last_purge_acknowledged_before_it_was_asked
                 if reply.status == 200 && !reply.body.is_empty() {
                     let got = version_of(&reply);
                     assert!(got >= least, "seed {seed}: {got} of {} below {least}: {reply}", PATHS[which]);
-                    counts[0].fetch_add(1, SeqCst);
+                    answers.fetch_add(1, SeqCst);
                 }
             }
         }));
     }
     for task in 0..2_u64 {
-        let (edge, floors, counts) = (edge.clone(), floors.clone(), counts.clone());
-        let (version, stop) = (version.clone(), stop.clone());
+        let (edge, floors, answers) = (edge.clone(), floors.clone(), answers.clone());
+        let (version, purgers) = (version.clone(), purgers.clone());
         tasks.push(Box::pin(async move {
             let mut dice = Dice(seed.wrapping_mul(2 * task + 101) | 1);
             for _ in 0..100 {
@@ -402,14 +403,12 @@ async fn no_answer_is_older_than_the_last_purge_acknowledged_before_it_was_asked
                         floor.fetch_max(next, SeqCst);
                     }
                 }
-                counts[1].fetch_add(1, SeqCst);
                 // Between purges the readers come to their turn, now and then until something is stale.
-                let enough = counts[0].load(SeqCst) + dice.below(30);
-                eventually(format!("{enough} answers"), async || counts[0].load(SeqCst) >= enough).await;
+                let enough = answers.load(SeqCst) + dice.below(30);
+                eventually(format!("{enough} answers"), async || answers.load(SeqCst) >= enough).await;
             }
-            if counts[1].load(SeqCst) == 200 {
-                stop.store(true, SeqCst);
-            }
+            // The readers stop with the last purger: one that still waits for answers gets them.
+            purgers.fetch_sub(1, SeqCst);
         }));
     }
     join_all(tasks).await;
