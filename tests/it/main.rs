@@ -3,11 +3,14 @@
 //! - `accounting`: one line and one count per request, and what they say.
 //! - `architecture`: who may import whom; every crate has its reason written down.
 //! - `bad_input`: what is malformed, ambiguous or too long gets a clear answer and costs others nothing.
+//! - `chromium`: what a browser does to a film: it opens, aborts and seeks.
 //! - `collapse`: one fill per thing, whatever the number of clients and who gives up.
 //! - `config`: checking a file, and taking a changed one while requests are under way.
 //! - `ends`: bodies that end wrongly, bytes between responses, origins that are down, slow or mad.
 //! - `fills`: how long a fill lives, what it may hold, and that nothing short or wrong comes of it.
+//! - `kolibri`: before Kolibri as it was measured, with its faults.
 //! - `limit`: who takes too long, too much or too many is ended, and the others are served.
+//! - `moodle`: before Moodle as it was measured, with its faults.
 //! - `origin_name`: an origin's name that moves, fails and comes.
 //! - `pass`: the relay.
 //! - `purge`: what is acknowledged is in force, whatever is under way.
@@ -26,11 +29,14 @@
 mod accounting;
 mod architecture;
 mod bad_input;
+mod chromium;
 mod collapse;
 mod config;
 mod ends;
 mod fills;
+mod kolibri;
 mod limit;
+mod moodle;
 mod origin_name;
 mod pass;
 mod purge;
