@@ -4,7 +4,6 @@ use h2::Reason;
 
 use crate::support::{
     answer::Answer,
-    deadline::eventually,
     edge::Edge,
     film::Film,
     gate::Gate,
@@ -144,8 +143,7 @@ async fn a_seek_does_not_wait_for_what_lies_before_it_and_the_abort_does_not_los
             asked_well(&origin, &path);
             // The aborted transfer went on by itself: what it brings is there for the next.
             gate.open();
-            eventually("end of all fills", async || edge.metric("lectern_fills_in_flight", &[]).await == 0.0)
-                .await;
+            edge.settled().await;
             let requests = origin.hits(&path);
             assert!(requests <= 3, "{:?}", origin.ranges(&path));
             let range_bytes = range.1 + 1 - range.0 / CHUNK * CHUNK;

@@ -2,7 +2,6 @@
 
 use crate::support::{
     answer::Answer,
-    deadline::eventually,
     edge::Edge,
     film::Film,
     gate::Gate,
@@ -48,7 +47,7 @@ fn storage(answer: Answer, tag: &str, seen: &Seen) -> Answer {
 fn ranged(answer: Answer, seen: &Seen) -> Answer {
     let length = answer.length();
     let Some(range) = seen.field("range").filter(|range| !range.contains(',')) else { return answer };
-    match answer.to_range(range) {
+    match answer.cut_to(range) {
         part if part.status == 206 && part.length() > 1 => part,
         _ => Answer::new(416, "").chunked().field("Content-Range", format!("bytes */{length}")),
     }
@@ -134,8 +133,7 @@ async fn two_ranges_that_it_answers_whole_are_cut_by_the_edge() {
             assert_eq!(places, [(0, 9, Some(12_034_887)), (2_000_000, 2_000_009, Some(12_034_887))]);
             assert!(parts.iter().all(|part| film.is_at(part.first, &part.bytes)), "{reply}");
         }
-        eventually("end of all fills", async || edge.metric("lectern_fills_in_flight", &[]).await == 0.0)
-            .await;
+        edge.settled().await;
     }
     assert!(origin.ranges(STORED).iter().flatten().all(|range| !range.contains(',')));
     assert_eq!(edge.outcome("failed").await, 0);
@@ -324,7 +322,7 @@ fn member(film: &Film, seen: &Seen, n: usize) -> Answer {
         .field("Last-Modified", format!("Wed, 25 Nov 2026 14:52:{:02} GMT", n % 60))
         .field("Cache-Control", "max-age=31536000")
         .field("Access-Control-Allow-Origin", "*");
-    match seen.field("range").map(|range| answer.clone().to_range(range)) {
+    match seen.field("range").map(|range| answer.clone().cut_to(range)) {
         Some(part) if part.status == 206 => part,
         _ => answer,
     }
@@ -347,8 +345,7 @@ async fn what_has_a_date_only_is_never_put_together_from_ranges() {
             let request = Request::get(MEMBER).field("Range", &format!("bytes={}-{}", range.0, range.1));
             edge.ask(&request).await.expect_body(206, film.bytes(range.0, range.1 + 1));
         }
-        eventually("end of all fills", async || edge.metric("lectern_fills_in_flight", &[]).await == 0.0)
-            .await;
+        edge.settled().await;
         edge.get(MEMBER).await.expect_body(200, film.bytes(0, film.length));
         let asked = origin.seen(MEMBER);
         assert!(asked.iter().all(|seen| seen.field("if-range").is_none()), "{rule}: {asked:#?}");

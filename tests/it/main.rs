@@ -6,6 +6,7 @@
 //! - `chromium`: what a browser does to a film: it opens, aborts and seeks.
 //! - `collapse`: one fill per thing, whatever the number of clients and who gives up.
 //! - `config`: checking a file, and taking a changed one while requests are under way.
+//! - `continuations`: what is cut goes on if its bytes have a name; what is not whole is not served as whole.
 //! - `ends`: bodies that end wrongly, bytes between responses, origins that are down, slow or mad.
 //! - `fills`: how long a fill lives, what it may hold, and that nothing short or wrong comes of it.
 //! - `kolibri`: before Kolibri as it was measured, with its faults.
@@ -15,6 +16,7 @@
 //! - `pass`: the relay.
 //! - `purge`: what is acknowledged is in force, whatever is under way.
 //! - `range`: one range of a body, from what is stored or growing; everything else whole.
+//! - `ranges`: several ranges, ranges of what grows, and cold ones: what the origin is asked for.
 //! - `shutdown`: stopping in order, and starting again.
 //! - `stale`: what is stale serves within its windows only, and never what was withdrawn.
 //! - `storing`: what is never stored, and what a fill may send.
@@ -23,6 +25,7 @@
 //! - `tls`: who is shown which certificate, and what is asked of whom.
 //! - `validation`: conditions, of clients and of the edge's own.
 //! - `vary`: variants of one URL: chosen by the request's fields, bounded, never mixed.
+//! - `window`: what a fill holds for readers that are behind, and what becomes of them.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -32,6 +35,7 @@ mod bad_input;
 mod chromium;
 mod collapse;
 mod config;
+mod continuations;
 mod ends;
 mod fills;
 mod kolibri;
@@ -41,6 +45,7 @@ mod origin_name;
 mod pass;
 mod purge;
 mod range;
+mod ranges;
 mod shutdown;
 mod stale;
 mod storing;
@@ -50,3 +55,4 @@ mod tenant;
 mod tls;
 mod validation;
 mod vary;
+mod window;

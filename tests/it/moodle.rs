@@ -163,7 +163,7 @@ fn course(seen: &Seen, answer: Answer, tag: &str) -> Answer {
             Answer { framing: Framing::Nothing, ..answer.without_body(304) }
         }
         // If-Range is not read; beyond the end it is the whole.
-        (_, Some(range)) => match answer.clone().to_range(range) {
+        (_, Some(range)) => match answer.clone().cut_to(range) {
             part if part.status == 206 => part,
             _ => answer,
         },

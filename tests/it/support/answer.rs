@@ -213,7 +213,7 @@ impl Answer {
     }
 
     /// What it answers to this `Range`, whatever `If-Range` says.
-    pub(crate) fn to_range(self, range: &str) -> Answer {
+    pub(crate) fn cut_to(self, range: &str) -> Answer {
         let length = self.length();
         match bounds(range, length) {
             Some((first, end)) if first < end => self.part(first, end),
@@ -251,7 +251,7 @@ impl Answer {
         }
         let usable = field("if-range").is_none_or(|text| Some(&text) == own("etag").as_ref());
         if let Some(range) = field("range").filter(|_| self.ranges && usable && method == "GET") {
-            answer = answer.to_range(&range);
+            answer = answer.cut_to(&range);
         }
         answer
     }
