@@ -176,7 +176,8 @@ async fn g02_ranges_that_are_too_many_or_none_or_all_are_no_ranges() {
 async fn several_ranges_of_a_body_that_grows_come_as_their_bytes_do() {
     let film = Film::new(1, 2 << 20);
     let (origin, gate) = (Origin::start().await, Gate::new());
-    origin.on("/film", film.answer().no_ranges().pause(1_000_000, &gate));
+    // By a weak tag nothing can be asked for by range.
+    origin.on("/film", film.answer().instead("ETag", "W/\"1\"").pause(1_000_000, &gate));
     let edge = Edge::before(&origin, "").await;
     let mut first = edge.client().await;
     first.send(&Request::get("/film").bytes()).await;
@@ -433,6 +434,40 @@ async fn without_ranges_or_a_tag_that_names_the_bytes_a_cold_range_is_one_whole_
         assert_eq!(origin.hits("/film"), asked.len(), "{name}");
         edge.outcomes("failed", 0).await;
     }
+}
+
+#[tokio::test]
+async fn a_seek_that_the_origin_answers_whole_while_the_whole_comes_is_no_second_whole() {
+    let film = Film::new(1, LONG);
+    let (origin, gate) = (Origin::start().await, Gate::new());
+    origin.on("/film", film.answer().no_ranges().pause(HELD as usize, &gate));
+    let edge = Edge::before(&origin, "").await;
+    let mut first = edge.client().await;
+    first.send(&Request::get("/film").bytes()).await;
+    gate.arrived(1).await;
+    let mut seeks = Vec::new();
+    for range in [(60_000_000, 60_000_099), (LONG - 1, LONG - 1), (40_000_000, 40_999_999)] {
+        let mut client = edge.client().await;
+        client.send(&ranged("/film", &format!("bytes={}-{}", range.0, range.1)).bytes()).await;
+        let reply = client.head("GET").await;
+        seeks.push((client, reply, range));
+    }
+    gate.open();
+    for (mut client, mut reply, range) in seeks {
+        client.rest(&mut reply).await;
+        right(&reply, &film, &[range]);
+    }
+    first.reply("GET").await.expect_body(200, film.bytes(0, LONG));
+    edge.settled().await;
+    let whole = origin.seen("/film").iter().filter(|seen| seen.sent as u64 == LONG).count();
+    assert_eq!(whole, 1, "{:?}", origin.ranges("/film"));
+    assert!(
+        origin.hits("/film") <= 2,
+        "once it is known it is not tried again: {:?}",
+        origin.ranges("/film")
+    );
+    edge.get("/film").await.expect_body(200, film.bytes(0, LONG));
+    edge.outcomes("failed", 0).await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use crate::support::{
     dial::Dial,
     edge::Edge,
     film::{Film, Watched},
+    gate::Gate,
     h2::Stream,
     message::{End, Reply, Request},
     origin::Origin,
@@ -70,13 +71,47 @@ impl Reading {
     }
 }
 
-/// Both readers of a test, the stalled one with its head read and nothing more.
-async fn two(edge: &Edge, path: &str, http2: bool) -> ((Reading, Reply), (Reading, Reply)) {
-    let request = Request::get(path);
+/// The film's answer held shortly after its head, until both readers are there.
+fn held(origin: &Origin, answer: &Answer) -> Gate {
+    let gate = Gate::new();
+    let (answer, both) = (answer.clone(), gate.clone());
+    origin.on_call("/film", move |seen, _| match seen.field("range") {
+        None => answer.clone().pause(50_000, &both),
+        Some(_) => answer.clone(),
+    });
+    gate
+}
+
+/// Both readers of a film, the stalled one with its head read and nothing more.
+async fn two(edge: &Edge, both: &Gate, http2: bool) -> ((Reading, Reply), (Reading, Reply)) {
+    let request = Request::get("/film");
     let stalled = Reading::begin(edge, &request, http2, true).await;
     assert_eq!(stalled.1.status, 200, "{}", stalled.1);
     let fast = Reading::begin(edge, &request, http2, false).await;
+    both.open();
     (stalled, fast)
+}
+
+/// Others come until the film is not whole in memory any more behind its first ten mebibytes.
+async fn push_out(edge: &Edge) {
+    let mut n = 0;
+    eventually("a film that is not in memory any more", async || {
+        n += 1;
+        edge.get(&format!("/other/{}", n % 3)).await.expect(200);
+        // Another chunk each time: what is looked at stays.
+        let first = (40 + n % 15) * (256 << 10);
+        let probe = Request::get("/film").field("Range", &format!("bytes={first}-{}", first + 9));
+        edge.ask(&probe.field("Cache-Control", "only-if-cached")).await.status == 504
+    })
+    .await;
+}
+
+/// What pushes it out.
+fn others(origin: &Origin, bytes: u64) {
+    origin.on_call("/other/*", move |seen, _| {
+        let n: u64 = seen.path().rsplit('/').next().unwrap().parse().unwrap();
+        Film::new(100 + n, bytes).answer()
+    });
 }
 
 async fn lagged(edge: &Edge) -> f64 {
@@ -88,28 +123,17 @@ async fn with_a_tag_and_ranges_a_reader_left_behind_fetches_what_it_lacks() {
     let film = Film::new(1, 14 << 20);
     for http2 in [false, true] {
         let origin = Origin::start().await;
-        origin.on("/film", film.answer());
-        origin.on_call("/other/*", |seen, _| {
-            let n: u64 = seen.path().rsplit('/').next().unwrap().parse().unwrap();
-            Film::new(100 + n, 7 << 20).answer()
-        });
+        let both = held(&origin, &film.answer());
+        others(&origin, 7 << 20);
         let edge = Edge::before(&origin, &window("16MiB", "16MiB", "300ms")).await;
-        let ((mut stalled, mut late), (mut fast, mut reply)) = two(&edge, "/film", http2).await;
+        let ((mut stalled, mut late), (mut fast, mut reply)) = two(&edge, &both, http2).await;
         let mut watched = Watched::from(&film, 0);
         assert_eq!(fast.rest(&mut reply, &mut watched).await, film.length);
         assert!(reply.clean(), "the fast one was held up or cut: {reply}");
         edge.settled().await;
         assert_eq!(origin.ranges("/film"), [None]);
         // Others push it out of memory: what the stalled one has not read yet is nowhere.
-        let probe = Request::get("/film").field("Range", "bytes=13000000-13000099");
-        let probe = probe.field("Cache-Control", "only-if-cached");
-        let mut n = 0;
-        eventually("a film that is not in memory any more", async || {
-            n += 1;
-            edge.get(&format!("/other/{}", n % 3)).await.expect(200);
-            edge.ask(&probe).await.status == 504
-        })
-        .await;
+        push_out(&edge).await;
         let mut watched = Watched::from(&film, 0);
         assert_eq!(stalled.rest(&mut late, &mut watched).await, film.length);
         assert!(late.clean(), "{late}");
@@ -131,28 +155,17 @@ async fn a_reader_left_behind_by_a_film_that_was_replaced_is_cut_and_gets_no_mix
     let (film, other) = (Film::new(1, 14 << 20), Film::new(2, 14 << 20));
     for obeys in [true, false] {
         let origin = Origin::start().await;
-        origin.on("/film", film.answer());
-        origin.on_call("/other/*", |seen, _| {
-            let n: u64 = seen.path().rsplit('/').next().unwrap().parse().unwrap();
-            Film::new(100 + n, 7 << 20).answer()
-        });
+        let both = held(&origin, &film.answer());
+        others(&origin, 7 << 20);
         let edge = Edge::before(&origin, &window("16MiB", "16MiB", "300ms")).await;
-        let ((mut stalled, mut late), (mut fast, mut reply)) = two(&edge, "/film", false).await;
+        let ((mut stalled, mut late), (mut fast, mut reply)) = two(&edge, &both, false).await;
         fast.rest(&mut reply, &mut Watched::from(&film, 0)).await;
         let then = other.clone();
         origin.on_call("/film", move |seen, _| match seen.field("range") {
             Some(range) if !obeys => then.answer().cut_to(range),
             _ => then.answer(),
         });
-        let probe = Request::get("/film").field("Range", "bytes=13000000-13000099");
-        let probe = probe.field("Cache-Control", "only-if-cached");
-        let mut n = 0;
-        eventually("a film that is not in memory any more", async || {
-            n += 1;
-            edge.get(&format!("/other/{}", n % 3)).await.expect(200);
-            edge.ask(&probe).await.status == 504
-        })
-        .await;
+        push_out(&edge).await;
         let mut watched = Watched::from(&film, 0);
         let came = stalled.rest(&mut late, &mut watched).await;
         assert!(!late.clean() && came < film.length, "{came} bytes: {late}");
@@ -181,17 +194,18 @@ async fn without_them_the_fill_waits_for_the_slowest_and_then_cuts_it_as_lagged(
     for (name, told) in rows {
         for http2 in [false, true] {
             let origin = Origin::start().await;
-            origin.on("/film", told(film.answer().no_ranges()));
+            let both = held(&origin, &told(film.answer().no_ranges()));
             // The last one is longer than what may be stored: it only passes through.
             let limit = if name == "not stored" { "8MiB" } else { "32MiB" };
             let edge = Edge::before(&origin, &window("32MiB", limit, "500ms")).await;
-            let ((mut stalled, mut late), (mut fast, mut reply)) = two(&edge, "/film", http2).await;
+            let ((mut stalled, mut late), (mut fast, mut reply)) = two(&edge, &both, http2).await;
             let mut watched = Watched::from(&film, 0);
             assert_eq!(fast.rest(&mut reply, &mut watched).await, LENGTH);
             assert!(reply.clean(), "{name}: {reply}");
             eventually("a reader that lagged", async || lagged(&edge).await == 1.0).await;
             let came = stalled.rest(&mut late, &mut Watched::from(&film, 0)).await;
             assert!(matches!(late.end, End::Unclean(_)), "{name}: {late}");
+            println!("{name} {http2}: {came}");
             assert!(came < BUFFERS, "{name}: {came} bytes went to who took none");
             assert_eq!(origin.hits("/film"), 1, "{name}");
             edge.outcomes("failed", 1).await;
@@ -217,9 +231,9 @@ async fn a_slow_reader_that_gets_on_is_waited_for_whatever_it_takes() {
     let film = Film::new(1, LENGTH);
     for http2 in [false, true] {
         let origin = Origin::start().await;
-        origin.on("/film", film.answer().no_ranges().instead("ETag", "W/\"1\""));
+        let both = held(&origin, &film.answer().no_ranges().instead("ETag", "W/\"1\""));
         let edge = Edge::before(&origin, &window("32MiB", "8MiB", "3s")).await;
-        let ((mut slow, mut late), (mut fast, mut reply)) = two(&edge, "/film", http2).await;
+        let ((mut slow, mut late), (mut fast, mut reply)) = two(&edge, &both, http2).await;
         // Half a mebibyte each tenth of a second: five seconds in all.
         let reads_slowly = async {
             let mut ticks = tokio::time::interval(Duration::from_millis(100));
@@ -305,21 +319,20 @@ async fn a_film_longer_than_the_memory_goes_through_it_past_a_stalled_reader() {
     for (tag, http2) in [(film.tag(), false), ("W/\"1\"".to_owned(), true)] {
         let origin = Origin::start().await;
         let answer = film.answer().instead("ETag", &tag);
-        origin.on("/film", if tag.starts_with('W') { answer.no_ranges() } else { answer });
-        origin.on_call("/other/*", |seen, _| {
-            let n: u64 = seen.path().rsplit('/').next().unwrap().parse().unwrap();
-            Film::new(100 + n, 8 << 20).answer()
-        });
+        let both = held(&origin, &if tag.starts_with('W') { answer.no_ranges() } else { answer });
+        others(&origin, 8 << 20);
         let config = format!("[cache]\nmemory = {memory}\nfill_window = {windows}\nlag_limit = \"2s\"\n");
         let edge = Edge::before(&origin, &config).await;
+        println!("{} MiB at first", edge.rss() >> 20);
         // The tier is full before it begins.
         for n in 0..memory / (8 << 20) + 2 {
             edge.get(&format!("/other/{n}")).await.expect(200);
         }
         let most = memory + windows + (64 << 20);
-        let ((mut stalled, mut late), (mut fast, mut reply)) = two(&edge, "/film", http2).await;
+        let ((mut stalled, mut late), (mut fast, mut reply)) = two(&edge, &both, http2).await;
         let mut watched = Watched::from(&film, 0);
         let (mut peak, mut next) = (edge.rss(), 0);
+        println!("{} MiB before", peak >> 20);
         while reply.end == End::Open {
             fast.piece(&mut reply).await;
             watched.take(&mut reply);
