@@ -46,7 +46,7 @@ FULL = Plan(4, 2, 10_000, (10_000, 1_000_000), EVERYBODY)
 QUICK = Plan(2, 1, 1_000, (1_000, 20_000), ('lectern', 'nginx', 'nginx copying', 'nginx tmpfs', 'haproxy'),
              without=('HTTP/2 1 MB', 'HTTP/2 64 MB', 'resumed', 'HTTPS 32 KB, '))  # no target stands on those
 # Each kind once.
-SMOKE = Plan(1, 1, 100, (200, 2_000), ('lectern', 'nginx'),
+SMOKE = Plan(1, 1, 100, (100, 1_000), ('lectern', 'nginx'),
              ('HTTP/1.1 1 KB', 'HTTPS 1 MB', 'HTTP/2 32 KB', 'new TLS', 'resumed TLS', 'cold fill', 'second client', 'idle'))
 
 
@@ -117,7 +117,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument('--out', type=Path, default=Path('target/bench'), help='folder for summary.json and table.md')
     size = arguments.add_mutually_exclusive_group()
-    size.add_argument('--quick', action='store_true', help='two rounds of a second, without Varnish and Traffic Server')
+    size.add_argument('--quick', action='store_true', help='two rounds of a second, cases with a target, without Varnish and Traffic Server')
     size.add_argument('--smoke', action='store_true', help='each kind of case once: only shows that it runs')
     arguments.add_argument('--cases', type=words, default=(), help='parts of names, or groups, with commas between')
     arguments.add_argument('--peers', type=words, default=(), help='names, with commas between')
@@ -147,8 +147,11 @@ def main():
         sys.exit(f'bench: {why}')
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    print('\n' + written(told.out, cells, peers, missing, plan))
-    print(f'bench: {told.out}/summary.json and table.md written after {time.monotonic() - begun:.0f} s')
+    text = written(told.out, cells, peers, missing, plan)
+    if not told.smoke:  # whose figures say nothing
+        print('\n' + text)
+    print(f'bench: {sum(bool(cell.runs) for cell in cells)} of {len(cells)} cells have figures; '
+          f'{told.out}/summary.json and table.md written after {time.monotonic() - begun:.0f} s')
     refused = [cell for cell in cells if not cell.runs and (told.smoke or cell.name == OURS)]
     if refused:
         sys.exit(f'bench: {len(refused)} cells refused, see above')

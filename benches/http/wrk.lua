@@ -5,7 +5,7 @@
 local under = os.getenv('BENCH_UNDER')
 local among, last = tonumber(os.getenv('BENCH_AMONG') or ''), tonumber(os.getenv('BENCH_UNTIL') or '')
 -- More than connections: when so many more were sent, those before them have been answered.
-local SURPLUS = 2000
+local SURPLUS = 500
 
 if under then
   local n = -1
