@@ -74,6 +74,19 @@ bench-smoke: build
 	@scripts/need.sh python3 nginx haproxy wrk h2load openssl taskset
 	@LECTERN=$(TARGET)/debug/lectern $(PYTHON) benches/http/run.py --smoke --out target/bench-smoke
 
+FUZZED := $(or $(T),$(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))))
+
+.PHONY: fuzz
+fuzz: need ## the parsers against random input, a minute each; T=range that one, S=600 for longer
+	@rustup run nightly rustc --version >/dev/null || { echo "fuzz: needs: rustup toolchain install nightly" >&2; exit 69; }
+	@[ -x $(TARGET)/tools/bin/cargo-fuzz ] || \
+	  $(CARGO) install --quiet --locked --version 0.13.2 --root $(TARGET)/tools cargo-fuzz
+	@for target in $(FUZZED); do \
+	  mkdir -p $(TARGET)/fuzz/found/$$target; \
+	  PATH=$(abspath $(TARGET))/tools/bin:$$PATH $(CARGO) +nightly fuzz run --target-dir $(TARGET)/fuzz -O -a $$target \
+	    $(TARGET)/fuzz/found/$$target fuzz/corpus/$$target -- -max_total_time=$(or $(S),60) -timeout=10 -verbosity=0; \
+	done
+
 .PHONY: field
 field: build ## the public failure reports against this edge; C="G06 G43" runs those
 	@LECTERN=$(TARGET)/debug/lectern scripts/field.sh $(C)
