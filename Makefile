@@ -69,6 +69,10 @@ bench: need ## speed against nginx and HAProxy, by CPU time of the server; QUICK
 	@$(CARGO) build --locked --profile fast --bin lectern
 	@LECTERN=$(TARGET)/fast/lectern $(PYTHON) benches/http/run.py $(if $(QUICK),--quick) --out target/bench
 
+.PHONY: bench-parts
+bench-parts: need ## what single parts cost (criterion); T=memory one file of benches/
+	@$(CARGO) bench --locked $(if $(T),--bench $(T))
+
 .PHONY: bench-smoke
 bench-smoke: build
 	@scripts/need.sh python3 nginx haproxy wrk h2load openssl taskset
