@@ -5,6 +5,7 @@
 //! - `bad_input`: what is malformed, ambiguous or too long gets a clear answer and costs others nothing.
 //! - `collapse`: one fill per thing, whatever the number of clients and who gives up.
 //! - `config`: checking a file, and taking a changed one while requests are under way.
+//! - `corpus`: what a fuzzer found once stays found.
 //! - `ends`: bodies that end wrongly, bytes between responses, origins that are down, slow or mad.
 //! - `fills`: how long a fill lives, what it may hold, and that nothing short or wrong comes of it.
 //! - `limit`: who takes too long, too much or too many is ended, and the others are served.
@@ -28,6 +29,7 @@ mod architecture;
 mod bad_input;
 mod collapse;
 mod config;
+mod corpus;
 mod ends;
 mod fills;
 mod limit;
