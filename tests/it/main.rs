@@ -7,6 +7,7 @@
 //! - `collapse`: one fill per thing, whatever the number of clients and who gives up.
 //! - `config`: checking a file, and taking a changed one while requests are under way.
 //! - `continuations`: what is cut goes on if its bytes have a name; what is not whole is not served as whole.
+//! - `corpus`: what a fuzzer found once stays found.
 //! - `ends`: bodies that end wrongly, bytes between responses, origins that are down, slow or mad.
 //! - `fills`: how long a fill lives, what it may hold, and that nothing short or wrong comes of it.
 //! - `kolibri`: before Kolibri as it was measured, with its faults.
@@ -36,6 +37,7 @@ mod chromium;
 mod collapse;
 mod config;
 mod continuations;
+mod corpus;
 mod ends;
 mod fills;
 mod kolibri;
