@@ -301,12 +301,16 @@ impl Growing {
         state.wake_readers();
     }
 
-    /// Goes back to the last sealed chunk: the origin broke off and is asked to go on from there. What comes again is
-    /// compared with what came. Tells from where, and to where.
+    /// Goes back to the last sealed chunk: the origin broke off and is asked to go on from there, or from one chunk before
+    /// where that would be for one byte. What comes again is compared with what came. Tells from where, and to where.
     pub(super) fn go_back(&self, id: RunId) -> Option<(u64, Option<u64>)> {
         let mut state = self.state();
         let run = state.run(id)?;
         run.came -= run.came % CHUNK as u64;
+        if run.end == Some(run.came + 1) {
+            run.open = run.sealed.pop_back()?.into();
+            run.came -= CHUNK as u64;
+        }
         Some((run.came, run.end))
     }
 
