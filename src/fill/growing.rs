@@ -568,15 +568,19 @@ impl State {
         moved.filter(|_| others).map_or(Room::Ahead, Room::Lags)
     }
 
-    /// Lets chunks go that nobody needs any more, or that must be had again by who does.
+    /// Lets chunks go that nobody needs any more, or that must be had again by who does; never those that the first of its
+    /// readers still needs, which is at most a window behind.
     fn let_go(&mut self, run: usize, window: u64) {
         let (slowest, keep, fetches) = (self.slowest(), self.keep, self.fetches);
+        let within = self.runs[run].held..=self.runs[run].came;
+        let first = self.places().map(|place| place.at).filter(|at| within.contains(at)).max();
         let run = &mut self.runs[run];
         while let Some(oldest) = run.sealed.front() {
             let end = run.held + oldest.len() as u64;
             let full = run.sealed.len() as u64 * CHUNK as u64 >= window;
             let unread = end > slowest;
-            if if keep { !full || (unread && !fetches) } else { unread } {
+            let needed = first.is_some_and(|first| end > first) || (unread && !fetches);
+            if if keep { !full || needed } else { unread } {
                 break;
             }
             run.held = end;
