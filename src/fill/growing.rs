@@ -605,9 +605,9 @@ impl State {
         })
     }
 
-    /// Whether a run holds the byte at `at`, or is to bring it.
+    /// Whether a run holds the byte at `at`, or will bring it before long.
     fn has(&self, at: u64) -> bool {
-        self.runs.iter().any(|run| at >= run.held && run.end.is_none_or(|end| at < end))
+        self.coming(at) || self.runs.iter().any(|run| (run.held..run.came).contains(&at))
     }
 
     fn wait(&mut self, place: usize, at: u64, cx: &Context<'_>) -> Found {
