@@ -223,12 +223,26 @@ impl Growing {
         Begun::Run { run: state.begin(start, Some(end)), start, end }
     }
 
-    /// The run begins anew from the first byte: the origin sends the whole.
-    pub(super) fn begin_again(&self, run: RunId) {
-        if let Some(run) = self.state().run(run) {
+    /// The origin sends the whole instead of the part that the run was begun for: the run begins anew from the first byte.
+    /// Not where the whole comes already: then the run is over, who waits for it waits for that, and this tells `false`.
+    pub(super) fn begin_again(&self, id: RunId) -> bool {
+        let mut state = self.state();
+        state.fetches = false;
+        let Some(start) = state.run(id).map(|run| run.start) else { return false };
+        let comes =
+            |run: &Run| run.shown <= start && run.end.is_none_or(|end| Some(end) == self.body.length());
+        let elsewhere = state.runs.iter().any(|run| run.id != id && !run.is_over() && comes(run));
+        let Some(run) = state.run(id) else { return false };
+        if elsewhere {
+            run.end = Some(run.came);
+            state.drop_idle();
+        } else {
             (run.start, run.held, run.came, run.shown) = (0, 0, 0, 0);
             run.end = self.body.length();
         }
+        state.wake_readers();
+        state.wake_writers();
+        !elsewhere
     }
 
     /// Makes room for what is to come, so that chunks are allocated in their right size.
