@@ -20,14 +20,14 @@ use crate::{
     site::Site,
     telemetry::Metrics,
 };
-use growing::Growing;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use slice::Source;
 use std::{net::SocketAddr, sync::Arc};
 use task::{Ask, Fill, Phase};
 
+pub use bodies::Bodies;
 pub use decide::VIA;
-pub use growing::Cut;
+pub use growing::{Cut, Growing, RunId};
 pub use reader::Reader;
 pub use request::says_more;
 pub use task::{Failure, FillHead};
