@@ -63,11 +63,14 @@ certs: build ## development certificates in certs/dev, of an authority made ther
 e2e: build ## a browser, the edge and a real Kolibri
 	@LECTERN=$(TARGET)/debug/lectern scripts/e2e.sh
 
+BENCH := python3 nginx wrk h2load openssl taskset setpriv
+
 .PHONY: bench
-bench: need ## speed against nginx and HAProxy, by CPU time of the server; QUICK=1 for a short one
-	@scripts/need.sh python3 nginx haproxy wrk h2load openssl taskset
+bench: need ## speed beside other caches; QUICK=1 in three minutes, CASES="HTTPS,idle" PEERS=lectern,nginx for those
+	@scripts/need.sh $(BENCH) haproxy
+	@scripts/need.sh varnishd hitch traffic_server || echo 'bench: goes on with those that are here' >&2
 	@$(CARGO) build --locked --profile fast --bin lectern
-	@LECTERN=$(TARGET)/fast/lectern $(PYTHON) benches/http/run.py $(if $(QUICK),--quick) --out target/bench
+	@LECTERN=$(TARGET)/fast/lectern $(PYTHON) benches/http/run.py $(if $(QUICK),--quick) --cases='$(CASES)' --peers='$(PEERS)' --out target/bench
 
 .PHONY: bench-parts
 bench-parts: need ## what single parts cost (criterion); T=memory one file of benches/
@@ -75,7 +78,8 @@ bench-parts: need ## what single parts cost (criterion); T=memory one file of be
 
 .PHONY: bench-smoke
 bench-smoke: build
-	@scripts/need.sh python3 nginx haproxy wrk h2load openssl taskset
+	@scripts/need.sh $(BENCH)
+	@$(PYTHON) benches/http/selftest.py
 	@LECTERN=$(TARGET)/debug/lectern $(PYTHON) benches/http/run.py --smoke --out target/bench-smoke
 
 FUZZED := $(or $(T),$(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))))

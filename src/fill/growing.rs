@@ -412,7 +412,9 @@ impl Growing {
         if let Some(bytes) = state.runs.iter().find_map(|run| run.piece(at)) {
             return Found::Bytes(bytes);
         }
-        match self.body.id(index(at)) {
+        // What came and is not shown yet is had with the run's end.
+        let withheld = state.runs.iter().any(|run| (run.shown..run.came).contains(&at));
+        match self.body.id(index(at)).filter(|_| !withheld) {
             Some(id) => Found::Named(id),
             None => state.wait(place, at, cx),
         }
@@ -466,7 +468,7 @@ impl Run {
             }
             self.came += now.len() as u64;
             piece = later;
-            if self.open.len() == CHUNK && self.came % CHUNK as u64 == 0 {
+            if self.open.len() == CHUNK && self.came.is_multiple_of(CHUNK as u64) {
                 sealed.extend(self.seal(body)?);
                 if !piece.is_empty() {
                     self.open.reserve(CHUNK);

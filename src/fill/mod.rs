@@ -6,6 +6,8 @@
 mod bodies;
 mod decide;
 mod growing;
+#[cfg(test)]
+mod growing_tests;
 mod pump;
 mod reader;
 mod request;
