@@ -136,9 +136,10 @@ impl Fills {
 
     /// Obtains a response: joins a fill or begins one, and waits for its head.
     ///
-    /// A waiter leaves a fill whose answer is for other selecting values, and begins or joins one for its own. If a fill
-    /// dies before its head because the origin broke off, one waiter begins anew and the others join it. A record of the
-    /// ledger that comes after the request's head does not disturb it: it may be answered with what it covers.
+    /// Who waits leaves a fill whose answer is for other selecting values, and begins or joins one for its own; so does who
+    /// began it, where the fill did not know that it should have sent them. If a fill dies before its head because the
+    /// origin broke off, one waiter begins anew and the others join it. A record of the ledger that comes after the
+    /// request's head does not disturb it: it may be answered with what it covers.
     pub async fn obtain(self: &Arc<Self>, mut wanted: Wanted<'_>) -> Obtained {
         let (mut attempt, mut leaves, mut by_itself) = (0, 0, false);
         loop {
@@ -153,7 +154,9 @@ impl Fills {
                     return Obtained::Released { failed: says_failed(head.status) };
                 }
                 Phase::Head(head)
-                    if head.shared.is_ok() && !head.selecting.matches(wanted.client) && leaves < LEAVES =>
+                    if !head.selecting.matches(wanted.client)
+                        && !says_failed(head.status)
+                        && leaves < LEAVES =>
                 {
                     leaves += 1;
                     wanted.selecting.extend_from_slice(head.selecting.names());
