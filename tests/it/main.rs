@@ -7,6 +7,7 @@
 //! - `config`: checking a file, and taking a changed one while requests are under way.
 //! - `ends`: bodies that end wrongly, bytes between responses, origins that are down, slow or mad.
 //! - `fills`: how long a fill lives, what it may hold, and that nothing short or wrong comes of it.
+//! - `interleavings`: random orders of everything that can meet, held to a model.
 //! - `limit`: who takes too long, too much or too many is ended, and the others are served.
 //! - `origin_name`: an origin's name that moves, fails and comes.
 //! - `pass`: the relay.
@@ -30,6 +31,7 @@ mod collapse;
 mod config;
 mod ends;
 mod fills;
+mod interleavings;
 mod limit;
 mod origin_name;
 mod pass;
