@@ -283,7 +283,7 @@ impl Edge {
             || (open && credentials && conditional && !validates)
             // A script's own fields: the origin sees them. What others may share is filled without them, see `share_later`.
             || (visit.says_own_fields() && !self.0.fills.under_way(&visit.route.key))
-            || (visit.says_more() && !fallback && self.0.fills.passes(&visit.route.key))
+            || (visit.says_more() && !fallback && self.0.fills.passes(&visit.route.key, headers))
     }
 
     /// The part of a stored response that a request gets and its bytes, if they are all there.

@@ -256,10 +256,10 @@ pub(super) async fn run(fills: Arc<Fills>, fill: Arc<Fill>) {
         }
     }
     match head.shared {
-        Ok(()) => fills.table.unmark(&fill.ask.key),
-        // A failure says nothing of what will come.
-        Err(_) if fill.is_covered() || decide::is_failure(head.status) => {}
-        Err(_) => fills.table.mark(&fill.ask.key, fills.settings.pass_mark),
+        Ok(()) => fills.table.unmark(&fill.ask.key, &fill.ask.request.headers),
+        // A failure says nothing of what will come, nor does what is outdated.
+        Err(_) if is_outdated(&fills, &fill) || decide::is_failure(head.status) => {}
+        Err(_) => fills.table.mark(&fill.ask.key, &head.selecting, fills.settings.pass_mark),
     }
     fill.phase.send_replace(Phase::Head(head.clone()));
     match pump(&fills, &fill, body, storable.is_ok()).await {
@@ -295,11 +295,11 @@ fn validated(fills: &Fills, fill: &Fill, head: &Head) -> Phase {
         fills.memory.withdraw(key, old);
         return Phase::Dead(Failure::OtherValidator);
     };
-    if !new.is_fresh() {
-        fills.table.mark(key, fills.settings.pass_mark);
-    }
     if fill.is_covered() || !fills.memory.freshen(key, &new) {
         return Phase::Dead(Failure::OtherValidator);
+    }
+    if !new.is_fresh() && !is_outdated(fills, fill) {
+        fills.table.mark(key, &new.selecting, fills.settings.pass_mark);
     }
     Phase::Freshened(new, head.server)
 }
@@ -355,6 +355,12 @@ async fn read_again(growing: &Growing) -> bool {
     tokio::time::timeout(UNREAD, growing.read_again()).await.is_ok()
 }
 
+/// Did a record of the ledger or an unsafe method cover a fill since it began?
+fn is_outdated(fills: &Fills, fill: &Fill) -> bool {
+    let Ask { site, path, query, .. } = &fill.ask;
+    fill.is_covered() || fills.ledger.outdated(&site.marks, path, query.as_deref(), fill.born)
+}
+
 /// Chunks first, then the head that names them; nothing if a record or an unsafe method covered the fill meanwhile.
 fn store(fills: &Fills, fill: &Fill, head: &FillHead, chunks: &[Chunk]) {
     let ask = &fill.ask;
@@ -364,7 +370,6 @@ fn store(fills: &Fills, fill: &Fill, head: &FillHead, chunks: &[Chunk]) {
     let length = chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum();
     let ids: Arc<[_]> = chunks.iter().map(|chunk| chunk.id).collect();
     let stored = Arc::new(decide::stored(head, ask, length, ids));
-    let outdated = || fills.ledger.outdated(&ask.site.marks, &ask.path, ask.query.as_deref(), fill.born);
-    fills.memory.store(&ask.key, &stored, || !fill.is_covered() && !outdated());
+    fills.memory.store(&ask.key, &stored, || !is_outdated(fills, fill));
     fills.memory.settle();
 }

@@ -332,8 +332,14 @@ impl Run {
         assert_eq!(self.origin.malformed(), Vec::<Vec<u8>>::new());
     }
 
-    /// Mostly one of the three that this seed prefers, so that they meet.
+    /// Mostly what the origin is asked for just now, or one of the three that this seed prefers, so that they meet.
     fn resource(&self, dice: &mut Dice) -> (&'static str, Resource) {
+        let held: Vec<usize> = self.world.held().heads.keys().copied().collect();
+        if dice.percent(30) && !held.is_empty() {
+            let resource = self.world.model().exchanges[dice.of_all(&held)].resource;
+            let host = HOSTS.iter().find(|(scope, _)| *scope == resource.scope).map(|(_, host)| *host);
+            return (host.unwrap(), resource);
+        }
         let mut dice = match dice.percent(80) {
             true => Dice::of(self.seed, 1_000_000 + dice.below(3)),
             false => Dice(dice.draw()),
@@ -369,6 +375,7 @@ impl Run {
         self.leaving.insert(number, leave);
         self.visits.spawn(self.world.clone().visit(self.address, number, wish, left));
         if self.world.model().never_waits(number) {
+            self.world.model().note(format!("r{number} has nothing to wait for"));
             eventually(format!("sign of r{number}, which has nothing to wait for"), async || {
                 self.world.model().settled(number)
             })

@@ -619,7 +619,7 @@ impl Model {
                 _ => Err(format!("e{source} said {:?}", told.says)),
             };
         }
-        if chosen(told.vary, values) != chosen(told.vary, wish.values) {
+        if !exchange.is_for(wish.values) {
             return Err(format!(
                 "e{source} is for {values:?} by {}, the request has {:?}",
                 told.vary, wish.values
@@ -739,13 +739,11 @@ impl Model {
             && self.asked[j.cause].wish.values == mine;
         let open = j.ended.is_none()
             && j.gone.is_none()
-            && j.told.is_none_or(|(_, told)| {
-                told.says.shared(j.cookie) && chosen(told.vary, j.values) == chosen(told.vary, mine)
-            });
+            && j.told.is_none_or(|(_, told)| told.says.shared(j.cookie) && j.is_for(mine));
         fits && open
             && !self.may_be_covered(j.resource, from, to, j.epoch)
-            && !self.may_be_marked(j.resource, from, j.at)
-            && !self.may_be_marked(j.resource, self.asked[k.cause].at, to)
+            && !self.may_be_marked(j.resource, mine, from, j.at)
+            && !self.may_be_marked(j.resource, mine, self.asked[k.cause].at, to)
             && !self.may_be_alone(j.resource, from, to)
     }
 
@@ -769,29 +767,31 @@ impl Model {
         })
     }
 
-    /// May a pass mark have stood at some time between?
-    fn may_be_marked(&self, resource: Resource, from: Moment, to: Moment) -> bool {
+    /// May a pass mark for these values have stood at some time between?
+    fn may_be_marked(&self, resource: Resource, values: Values, from: Moment, to: Moment) -> bool {
         self.unshared(resource, to).any(|(unshared, _)| {
             let cleared = |(shared, when): (&Exchange, Moment)| {
                 unshared.settled.is_some_and(|settled| settled < when)
                     && shared.settled.is_some_and(|settled| settled < from)
                     && shared.told.is_some_and(|(_, told)| told.says != Says::NotModified)
+                    && unshared.is_for(shared.values)
             };
-            !self.shared(resource).any(cleared)
+            unshared.is_for(values) && !self.shared(resource).any(cleared)
         })
     }
 
     /// Does a pass mark surely stand for a request with these values?
     fn surely_marked(&self, resource: Resource, values: Values) -> bool {
         self.unshared(resource, self.now).any(|(unshared, when)| {
-            let cause = &self.asked[unshared.cause];
-            unshared.settled.is_some_and(|settled| {
-                cause.wish.values == values
-                    && !self.may_be_covered(resource, cause.at, settled, self.epoch)
-                    && !self.shared(resource).any(|(shared, cleared)| {
-                        cleared > when || shared.settled.is_none_or(|settled| settled > when)
-                    })
-            })
+            let since = self.asked[unshared.cause].at;
+            let cleared = |(shared, cleared): (&Exchange, Moment)| {
+                cleared > when || shared.settled.is_none_or(|settled| settled > when)
+            };
+            let marked = |settled| {
+                !self.may_be_covered(resource, since, settled, self.epoch)
+                    && !self.shared(resource).any(cleared)
+            };
+            unshared.is_for(values) && unshared.settled.is_some_and(marked)
         })
     }
 
@@ -810,7 +810,9 @@ impl Model {
         if self.places < 8 {
             return false;
         }
-        if wish.method != "GET" || self.surely_marked(wish.resource, wish.values) {
+        // A HEAD of what may serve stale is validated by a fill.
+        let by_itself = wish.method == "POST" || (wish.method == "HEAD" && !wish.resource.has_windows());
+        if by_itself || self.surely_marked(wish.resource, wish.values) {
             return true;
         }
         let fills = |exchange: &&Exchange| {
@@ -887,6 +889,13 @@ impl Model {
         let left = |exchange: &&Exchange| exchange.relay && self.asked[exchange.cause].outcome.is_none();
         let left = here().filter(left).count();
         (fills as u64, here().count() as u64, left as u64)
+    }
+}
+
+impl Exchange {
+    /// Were these values those that its answer was chosen by?
+    fn is_for(&self, values: Values) -> bool {
+        self.told.is_some_and(|(_, told)| chosen(told.vary, self.values) == chosen(told.vary, values))
     }
 }
 
