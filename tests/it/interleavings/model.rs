@@ -407,9 +407,18 @@ impl Model {
 
     /// May an answer to it be 304? Then also which fields that validator was chosen by.
     pub(super) fn may_confirm(&self, number: usize) -> Option<u8> {
-        let Exchange { about, resource, version, values, .. } = &self.exchanges[number];
-        let vary = about.as_deref()?.split('.').nth(1)?.parse::<u8>().ok()?;
-        (*about.as_ref()? == etag(*resource, *version, vary, *values)).then_some(vary)
+        self.still_names(number, self.exchanges[number].about.as_deref()?)
+    }
+
+    /// Does it ask for the rest of what the origin still has? Then also which fields that was chosen by.
+    pub(super) fn may_go_on(&self, number: usize) -> Option<u8> {
+        self.still_names(number, self.exchanges[number].if_range.as_deref()?)
+    }
+
+    fn still_names(&self, number: usize, tag: &str) -> Option<u8> {
+        let Exchange { resource, version, values, .. } = self.exchanges[number];
+        let vary = tag.split('.').nth(1)?.parse::<u8>().ok()?;
+        (tag == etag(resource, version, vary, values)).then_some(vary)
     }
 
     /// The origin tells a head; what it sends.
@@ -629,7 +638,8 @@ impl Model {
         if reply.field("etag") != Some(&tag) {
             return Err(format!("e{source} has the validator {tag}"));
         }
-        self.judge_body(reply, wish, &content(resource, version, told.vary, values))?;
+        let content = content(resource, version, told.vary, values);
+        self.judge_body(reply, wish, &content, told.chunked)?;
         if reply.clean() || stopped || exchange.cut {
             Ok(())
         } else {
@@ -637,14 +647,17 @@ impl Model {
         }
     }
 
-    fn judge_body(&self, reply: &Reply, wish: Wish, content: &[u8]) -> Result<(), String> {
+    /// `growing`: its length may not have been known when the head was sent.
+    fn judge_body(&self, reply: &Reply, wish: Wish, content: &[u8], growing: bool) -> Result<(), String> {
         let wanted = match (reply.status, wish.range) {
             _ if wish.method == "HEAD" => &content[..0],
             (200, _) => content,
             (206, Some((first, last))) => {
                 let last = last.min(content.len() - 1);
                 let told = format!("bytes {first}-{last}/{}", content.len());
-                if reply.field("content-range") != Some(&told) {
+                let open = format!("bytes {first}-{last}/*");
+                let range = reply.field("content-range").unwrap_or_default();
+                if range != told && !(growing && range == open) {
                     return Err(format!("not {told}"));
                 }
                 &content[first..=last]
@@ -701,7 +714,7 @@ impl Model {
             return;
         }
         let asked = self.asked[this.cause].at;
-        if let Some(about) = &this.about {
+        if let Some(about) = this.about.as_ref().or(this.if_range.as_ref()) {
             let named = |other: &&Exchange| {
                 other.told.is_some_and(|(_, told)| {
                     etag(other.resource, other.version, told.vary, other.values) == *about
@@ -791,7 +804,10 @@ impl Model {
                 !self.may_be_covered(resource, since, settled, self.epoch)
                     && !self.shared(resource).any(cleared)
             };
-            unshared.is_for(values) && unshared.settled.is_some_and(marked)
+            // What is stored in part is answered from that, and the rest may be on its way for another.
+            let in_parts =
+                self.exchanges.iter().any(|exchange| exchange.cut && exchange.resource == resource);
+            unshared.is_for(values) && !in_parts && unshared.settled.is_some_and(marked)
         })
     }
 
@@ -881,15 +897,28 @@ impl Model {
         (seen, unknown)
     }
 
-    /// Exchanges of this life of the edge: fills, all, and among these the relays whose client left, which the
-    /// edge counts only if it had the head.
-    pub(super) fn counts(&self) -> (u64, u64, u64) {
+    /// Exchanges of this life of the edge.
+    pub(super) fn counts(&self) -> Counts {
         let here = || self.exchanges.iter().filter(|exchange| exchange.epoch == self.epoch);
-        let fills = here().filter(|exchange| !exchange.relay).count();
+        let fills = || here().filter(|exchange| !exchange.relay);
         let left = |exchange: &&Exchange| exchange.relay && self.asked[exchange.cause].outcome.is_none();
-        let left = here().filter(left).count();
-        (fills as u64, here().count() as u64, left as u64)
+        Counts {
+            all: here().count() as u64,
+            left: here().filter(left).count() as u64,
+            fills: fills().count() as u64,
+            rests: fills().filter(|exchange| exchange.if_range.is_some()).count() as u64,
+        }
     }
+}
+
+/// What the origin was asked.
+pub(super) struct Counts {
+    pub(super) all: u64,
+    /// Relays whose client left: the edge counts them only if it had the head.
+    pub(super) left: u64,
+    pub(super) fills: u64,
+    /// Fills of what was missing, which the edge counts, or that continue one that was cut, which it does not.
+    pub(super) rests: u64,
 }
 
 impl Exchange {
