@@ -195,6 +195,8 @@ impl Edge {
         let obtained = self.0.fills.obtain(visit.wanted(validates, self.selecting(&visit))).await;
         if let Some(stored) =
             fallback.filter(|stored| obtained.is_error() && self.0.memory.holds(&stored.body))
+            // Never across a record, though this request came before it.
+            && !self.outdated(&visit, &stored)
             && let Some(at_hand) = self.at_hand(&mut visit, &stored)
         {
             let now = clock::now();
@@ -299,16 +301,16 @@ impl Edge {
         let credentials = headers.contains_key(header::COOKIE) || headers.contains_key(header::AUTHORIZATION);
         let conditional =
             headers.contains_key(header::IF_NONE_MATCH) || headers.contains_key(header::IF_MODIFIED_SINCE);
-        // A HEAD brings no body, so it fills nothing.
-        visit.parts.method == Method::HEAD
+        // A HEAD brings no body, so it fills nothing, but where what is stored may serve if the origin fails.
+        (visit.parts.method == Method::HEAD && !fallback)
             // A fill has no body; what this one asks for the origin must see.
             || visit.body.as_ref().is_some_and(|body| !http_body::Body::is_end_stream(body))
             || Directives::request(headers).no_store
             // A learner's own copy of a private page: the origin can say 304, a fill could not.
             || (open && credentials && conditional && !validates)
             // A script's own fields: the origin sees them. What others may share is filled without them, see `share_later`.
-            || (visit.says_own_fields() && !self.0.fills.under_way(&visit.route.key))
-            || (visit.says_more() && !fallback && self.0.fills.passes(&visit.route.key))
+            || (visit.says_own_fields() && !fallback && !self.0.fills.under_way(&visit.route.key))
+            || (visit.says_more() && !fallback && self.0.fills.passes(&visit.route.key, headers))
     }
 
     /// The part of a stored response that a request gets, and its bytes or who reads them, if its first byte is there now.

@@ -100,7 +100,7 @@ impl Edge {
             received: head.received,
         };
         // Not while a fill without those fields is known to bring what is for nobody else.
-        if may_store(&exchange).is_ok() && !self.0.fills.passes(&visit.route.key) {
+        if may_store(&exchange).is_ok() && !self.0.fills.passes(&visit.route.key, request) {
             self.0.fills.refresh(&visit.wanted(None, Vec::new()));
         }
     }

@@ -8,6 +8,7 @@
 //! - `corpus`: what a fuzzer found once stays found.
 //! - `ends`: bodies that end wrongly, bytes between responses, origins that are down, slow or mad.
 //! - `fills`: how long a fill lives, what it may hold, and that nothing short or wrong comes of it.
+//! - `interleavings`: random orders of everything that can meet, held to a model.
 //! - `limit`: who takes too long, too much or too many is ended, and the others are served.
 //! - `origin_name`: an origin's name that moves, fails and comes.
 //! - `pass`: the relay.
@@ -32,6 +33,7 @@ mod config;
 mod corpus;
 mod ends;
 mod fills;
+mod interleavings;
 mod limit;
 mod origin_name;
 mod pass;
