@@ -5,6 +5,7 @@
 
 mod decide;
 mod growing;
+mod rehearse;
 mod request;
 mod table;
 mod task;
@@ -23,7 +24,8 @@ use task::{Ask, Fill, Phase};
 
 pub use decide::VIA;
 pub use growing::{Cut, Growing, Reader};
-pub use request::says_more;
+pub use rehearse::Rehearsed;
+pub use request::{own_fields, says_more};
 pub use task::{Failure, FillHead};
 
 /// Fills that may die before their head for one waiter before it gives up.
@@ -198,27 +200,29 @@ impl Fills {
         let born = self.ledger.last();
         let joined = self.table.join_or_begin(
             wanted.key,
-            |fill| {
-                let joins = !begin.alone
-                    && fill.fits(wanted.client)
-                    && !fill.is_covered()
-                    && !self.outdated(wanted, fill.born);
-                joins.then(|| fill.body().reader()).flatten()
-            },
+            |fill| self.may_join(fill, wanted, begin).then(|| fill.body().reader()).flatten(),
             || {
                 if let Some(stored) = self.stored_since(wanted) {
                     return Err(stored);
                 }
-                // Looked at after `born` was noted: what a purge covers by now is not asked about, and what one covers
-                // later is outdated by it.
-                let replaces = wanted.validates.clone().filter(|old| !self.outdated(wanted, old.born));
-                Ok(Fill::new(ask(wanted, replaces, begin), born))
+                Ok(Fill::new(ask(wanted, self.replaces(wanted), begin), born))
             },
         );
         if let Ok((fill, _, true)) = &joined {
             tokio::spawn(task::run(self.clone(), fill.clone()));
         }
         joined
+    }
+
+    /// Whether what `fill` brings may be for this request, as far as is known by now.
+    fn may_join(&self, fill: &Fill, wanted: &Wanted<'_>, begin: Begin) -> bool {
+        !begin.alone && fill.fits(wanted.client) && !fill.is_covered() && !self.outdated(wanted, fill.born)
+    }
+
+    /// The stored response that a fill asks about. Looked at after its `born` was noted: what a purge covers by now is not
+    /// asked about, and what one covers later is outdated by it.
+    fn replaces(&self, wanted: &Wanted<'_>) -> Option<Arc<StoredResponse>> {
+        wanted.validates.clone().filter(|old| !self.outdated(wanted, old.born))
     }
 
     fn stored_since(&self, wanted: &Wanted<'_>) -> Option<Arc<StoredResponse>> {
