@@ -40,13 +40,21 @@ pub(super) fn part_of(visit: &Visit, status: StatusCode, headers: &HeaderMap, le
 
 /// The pieces of a stored body that a part needs; `None` if one is missing.
 pub(super) fn pieces(memory: &Memory, visit: &Visit, stored: &StoredResponse, part: Part) -> Option<Pieces> {
+    match bytes_of(visit, stored, part) {
+        Some((first, last)) => memory.body(stored, first, last),
+        None => Some(Pieces::new()),
+    }
+}
+
+/// The first and last byte of a stored body that a part needs, if it needs any.
+pub(super) fn bytes_of(visit: &Visit, stored: &StoredResponse, part: Part) -> Option<(u64, u64)> {
     if visit.parts.method == Method::HEAD || stored.length == 0 {
-        return Some(Pieces::new());
+        return None;
     }
     match part {
-        Part::Whole => memory.body(stored, 0, stored.length - 1),
-        Part::Range { first, last, .. } => memory.body(stored, first, last),
-        Part::Unsatisfiable { .. } | Part::NotModified | Part::Failed => Some(Pieces::new()),
+        Part::Whole => Some((0, stored.length - 1)),
+        Part::Range { first, last, .. } => Some((first, last)),
+        Part::Unsatisfiable { .. } | Part::NotModified | Part::Failed => None,
     }
 }
 

@@ -2,11 +2,16 @@
 
 mod account;
 mod body;
+mod explanation;
 mod failure;
 pub mod fields;
 mod part;
 
 pub use account::{Account, Accounts, Arrival};
 pub use body::{Body, Source, Unclean};
+pub use explanation::{
+    AnswerTold, Explanation, FieldTold, KeyTold, NumberTold, OriginTold, Otherwise, PassedOver, RuleTold,
+    SiteTold, StoredTold, is_secret,
+};
 pub use failure::Plain;
 pub use part::{Part, part};

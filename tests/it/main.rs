@@ -6,6 +6,7 @@
 //! - `collapse`: one fill per thing, whatever the number of clients and who gives up.
 //! - `config`: checking a file, and taking a changed one while requests are under way.
 //! - `ends`: bodies that end wrongly, bytes between responses, origins that are down, slow or mad.
+//! - `explain`: what it says of a request is what becomes of it then, and nothing comes of saying it.
 //! - `fills`: how long a fill lives, what it may hold, and that nothing short or wrong comes of it.
 //! - `limit`: who takes too long, too much or too many is ended, and the others are served.
 //! - `origin_name`: an origin's name that moves, fails and comes.
@@ -29,6 +30,7 @@ mod bad_input;
 mod collapse;
 mod config;
 mod ends;
+mod explain;
 mod fills;
 mod limit;
 mod origin_name;
