@@ -5,6 +5,7 @@ mod body;
 mod explanation;
 mod failure;
 pub mod fields;
+mod multipart;
 mod part;
 
 pub use account::{Account, Accounts, Arrival};
@@ -14,4 +15,5 @@ pub use explanation::{
     SiteTold, StoredTold, is_secret,
 };
 pub use failure::Plain;
+pub use multipart::{BodyPart, Boundary, Multipart};
 pub use part::{Part, part};
