@@ -3,7 +3,7 @@
 use super::{Exit, Streams, call::Node};
 use crate::{
     control::FIELD,
-    response::{AnswerTold, Explanation, FieldTold, OriginTold, StoredTold},
+    response::{AnswerTold, Explanation, FieldTold, OriginTold, RangeTold, StoredTold},
 };
 use clap::Args;
 use http::HeaderValue;
@@ -83,7 +83,7 @@ fn answer(f: &mut Formatter<'_>, told: &AnswerTold) -> fmt::Result {
     if let Some(status) = told.status {
         write!(f, ", status {status}")?;
     }
-    if let Some([first, last]) = told.range {
+    for RangeTold { first, last } in &told.ranges {
         write!(f, ", bytes {first} to {last}")?;
     }
     writeln!(f, ": {}", told.why)?;

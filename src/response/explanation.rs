@@ -170,9 +170,9 @@ pub struct AnswerTold {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = 200)]
     pub status: Option<u16>,
-    /// First and last byte of the body, if the answer is a part.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub range: Option<[u64; 2]>,
+    /// The parts of the body that the answer has, if it has not all of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<RangeTold>,
     /// Word of `Cache-Status` for why the request goes on to the origin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "uri-miss")]
@@ -183,6 +183,15 @@ pub struct AnswerTold {
     pub pass_mark: bool,
     /// What else it can become, by what the origin answers.
     pub otherwise: Vec<Otherwise>,
+}
+
+/// A part of a body.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RangeTold {
+    /// First byte.
+    pub first: u64,
+    /// Last byte.
+    pub last: u64,
 }
 
 /// An outcome that depends on the origin's answer.

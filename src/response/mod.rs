@@ -11,8 +11,8 @@ mod part;
 pub use account::{Account, Accounts, Arrival};
 pub use body::{Body, Source, Unclean};
 pub use explanation::{
-    AnswerTold, Explanation, FieldTold, KeyTold, NumberTold, OriginTold, Otherwise, PassedOver, RuleTold,
-    SiteTold, StoredTold, is_secret,
+    AnswerTold, Explanation, FieldTold, KeyTold, NumberTold, OriginTold, Otherwise, PassedOver, RangeTold,
+    RuleTold, SiteTold, StoredTold, is_secret,
 };
 pub use failure::Plain;
 pub use multipart::{BodyPart, Boundary, Multipart};

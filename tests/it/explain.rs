@@ -156,7 +156,10 @@ async fn what_is_said_of_a_request_is_what_becomes_of_it_then() {
     assert_eq!(told["stored"][0]["validator"], json!({"name": "etag", "value": "\"v1\""}));
     check(Request::new("HEAD", "/content/a"), "hit").await;
     let told = check(get("/content/a").field("Range", "bytes=1-2"), "hit").await;
-    assert_eq!((&told["answer"]["status"], &told["answer"]["range"]), (&json!(206), &json!([1, 2])));
+    assert_eq!(
+        (&told["answer"]["status"], &told["answer"]["ranges"]),
+        (&json!(206), &json!([{"first": 1, "last": 2}]))
+    );
     let told = check(get("/content/a").field("If-None-Match", "\"v1\""), "hit").await;
     assert_eq!(told["answer"]["status"], 304);
     check(get("/content/a?v=1&utm=2"), "miss").await;

@@ -6,7 +6,7 @@ use crate::{
     fill::own_fields,
     http_caching::Fwd,
     origin::OriginRequest,
-    response::{AnswerTold, FieldTold, OriginTold, Otherwise, Part, Plain},
+    response::{AnswerTold, FieldTold, OriginTold, Otherwise, Part, Plain, RangeTold},
     telemetry::Outcome,
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -34,12 +34,13 @@ pub(super) fn refused(plain: &Plain) -> AnswerTold {
 
 /// An answer from a stored response.
 pub(super) fn served(visit: &Visit, stored: &StoredResponse, ttl: i64) -> AnswerTold {
-    let (status, range) = match answers::part_of(visit, stored.status, &stored.headers, Some(stored.length)) {
-        Part::Whole => (stored.status, None),
-        Part::Range { first, last, .. } => (StatusCode::PARTIAL_CONTENT, Some([first, last])),
-        Part::Unsatisfiable { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, None),
-        Part::NotModified => (StatusCode::NOT_MODIFIED, None),
-        Part::Failed => (StatusCode::PRECONDITION_FAILED, None),
+    let (status, ranges) = match answers::part_of(visit, stored.status, &stored.headers, Some(stored.length))
+    {
+        Part::Whole => (stored.status, Vec::new()),
+        Part::Range { first, last, .. } => (StatusCode::PARTIAL_CONTENT, vec![RangeTold { first, last }]),
+        Part::Unsatisfiable { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, Vec::new()),
+        Part::NotModified => (StatusCode::NOT_MODIFIED, Vec::new()),
+        Part::Failed => (StatusCode::PRECONDITION_FAILED, Vec::new()),
     };
     let why = match ttl {
         1.. => format!("a stored response is fresh for {ttl} more seconds"),
@@ -49,7 +50,7 @@ pub(super) fn served(visit: &Visit, stored: &StoredResponse, ttl: i64) -> Answer
         ),
     };
     let outcome = outcome_of(ttl).as_str().to_owned();
-    AnswerTold { outcome, why, status: Some(status.as_u16()), range, ..AnswerTold::default() }
+    AnswerTold { outcome, why, status: Some(status.as_u16()), ranges, ..AnswerTold::default() }
 }
 
 /// An answer that the origin is asked for.
