@@ -99,7 +99,7 @@ enum Own {
     /// The client wants nothing stored.
     NoStore,
     /// A learner's own copy of a private page: the origin can say 304, a fill could not.
-    OwnCopy,
+    ClientsCopy,
     /// A script's own fields: the origin sees them. What others may share is filled without them, see `share_later`.
     Fields,
     /// What came last was for nobody else, and this one says more than a fill may.
@@ -339,7 +339,7 @@ impl Edge {
         } else if Directives::request(headers).no_store {
             Some(Own::NoStore)
         } else if open && credentials && conditional && !validates {
-            Some(Own::OwnCopy)
+            Some(Own::ClientsCopy)
         } else if visit.says_own_fields() && !self.0.fills.under_way(&visit.route.key) {
             Some(Own::Fields)
         } else if visit.says_more() && !fallback && self.0.fills.passes(&visit.route.key) {

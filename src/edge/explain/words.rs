@@ -122,7 +122,7 @@ fn relay_sentence(visit: &Visit, why: Fwd, own: Option<Own>) -> String {
         Some(Own::Head) => "nothing stored serves, and a HEAD brings no body to store".to_owned(),
         Some(Own::Body) => "it has a body, which the origin must see".to_owned(),
         Some(Own::NoStore) => "it says no-store".to_owned(),
-        Some(Own::OwnCopy) => {
+        Some(Own::ClientsCopy) => {
             "it asks with credentials whether the client's own copy still holds; no rule speaks for it"
                 .to_owned()
         }
