@@ -158,6 +158,7 @@ fn origin(f: &mut Formatter<'_>, told: &OriginTold) -> fmt::Result {
     let by = match told.by.as_str() {
         "joined" => "was sent by the fill under way (what another client said is left out)",
         "refresh" => "is sent by a fill that nobody waits for",
+        "part" => "is asked for the bytes that are missing",
         "relay" => "is sent by a relay, for this client alone",
         _ => "is sent by a fill, for all who want it",
     };

@@ -1,9 +1,11 @@
 //! What a request would obtain first, found out without asking for it: for people who wonder.
 
 use crate::{
-    fill::{Begin, Fills, Wanted, ask},
+    cache::StoredResponse,
+    fill::{Begin, Fills, Wanted, ask, request},
     origin::OriginRequest,
 };
+use http::header;
 
 /// What [`Fills::obtain`] would do first.
 pub enum Rehearsed {
@@ -41,5 +43,13 @@ impl Fills {
                 Rehearsed::Begins { request: ask.request, conditional: ask.conditional, alone }
             }
         }
+    }
+
+    /// What the origin would be asked for parts of a stored body by, but for `Range`; `None` if it cannot be asked for parts.
+    pub fn rehearse_part(&self, wanted: &Wanted<'_>, stored: &StoredResponse) -> Option<OriginRequest> {
+        let tag = stored.content_tag()?.clone();
+        let mut request = request::get(wanted);
+        request.headers.insert(header::IF_RANGE, tag);
+        Some(request)
     }
 }

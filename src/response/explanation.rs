@@ -213,8 +213,8 @@ pub struct OriginTold {
     pub name: String,
     /// Its servers, as configured.
     pub servers: Vec<String>,
-    /// `fill`: for all who want it; `joined`: a fill under way has sent it; `refresh`: a fill that nobody waits for; `relay`: for
-    /// this client alone.
+    /// `fill`: for all who want it; `joined`: a fill under way has sent it; `refresh`: a fill that nobody waits for; `part`:
+    /// for bytes of a stored body that are missing; `relay`: for this client alone.
     #[schema(example = "fill")]
     pub by: String,
     /// Method.

@@ -9,7 +9,7 @@ mod multipart;
 mod part;
 
 pub use account::{Account, Accounts, Arrival};
-pub use body::{Body, Source, Unclean};
+pub use body::{Body, Ranges, Source, Unclean};
 pub use explanation::{
     AnswerTold, Explanation, FieldTold, KeyTold, NumberTold, OriginTold, Otherwise, PassedOver, RangeTold,
     RuleTold, SiteTold, StoredTold, is_secret,

@@ -10,11 +10,12 @@ mod words;
 
 use crate::{
     cache::{Slot, StoredResponse, Use},
-    edge::{Course, Edge, Found, Visit, Way, answer, route},
+    edge::{Course, Edge, Found, Reach, Visit, Way, answer, is_partial, route},
     fill::Rehearsed,
+    http_caching::Directives,
     ledger::{Covering, Number},
     response::{
-        Account, AnswerTold, Arrival, Explanation, FieldTold, KeyTold, NumberTold, OriginTold, Plain,
+        Account, AnswerTold, Arrival, Explanation, FieldTold, KeyTold, NumberTold, OriginTold, Part, Plain,
         StoredTold,
     },
     rules::normalise,
@@ -101,29 +102,55 @@ impl Edge {
                 self.look_up(&visit, slot.as_deref(), now, |stored| self.covered(&visit, stored))
             }
         };
-        (told.answer, told.origin) = match &found {
-            Found::Serves { stored, ttl, refresh } if self.would_have(&visit, stored) => {
-                let answer = words::served(&visit, stored, *ttl);
-                let origin = refresh.then(|| {
-                    visit.end_hop();
-                    self.refreshed(&visit, stored, slot.as_deref())
-                });
-                (answer, origin)
-            }
-            _ => {
-                visit.end_hop();
-                self.asked(&visit, found, slot.as_deref())
-            }
-        };
+        (told.answer, told.origin) = self.answered(&mut visit, found, slot.as_deref());
         told.answer.fill_under_way = self.0.fills.under_way(&visit.route.key);
         told.answer.pass_mark = self.0.fills.passes(&visit.route.key);
     }
 
-    /// Whether the bytes that the request would get are there just now.
-    fn would_have(&self, visit: &Visit, stored: &StoredResponse) -> bool {
-        let part = answer::part_of(visit, stored.status, &stored.headers, Some(stored.length));
-        answer::bytes_of(visit, stored, part)
-            .is_none_or(|(first, last)| self.0.memory.holds_bytes(stored, first, last))
+    /// The answer to a request for which this was found, and what the origin would be sent.
+    fn answered(
+        &self,
+        visit: &mut Visit,
+        found: Found,
+        slot: Option<&Slot>,
+    ) -> (AnswerTold, Option<OriginTold>) {
+        if let Found::Serves { stored, ttl, refresh } = &found {
+            let part = answer::part_of(visit, stored.status, &stored.headers, Some(stored.length));
+            let (there, partial) = (self.would_have(visit, stored, &part), is_partial(&part, stored));
+            let only_stored = Directives::request(&visit.parts.headers).only_if_cached;
+            if there && !partial {
+                let origin = refresh.then(|| {
+                    visit.end_hop();
+                    self.refreshed(visit, stored, slot)
+                });
+                return (words::served(stored, &part, *ttl), origin);
+            }
+            if there || !only_stored {
+                visit.end_hop();
+                if let Some(origin) = self.completed(visit, stored, slot) {
+                    return (words::completed(stored, &part), Some(origin));
+                }
+            }
+        }
+        visit.end_hop();
+        self.asked(visit, found, slot)
+    }
+
+    /// Whether the bytes that the request would get, or the first of them, are there just now.
+    fn would_have(&self, visit: &Visit, stored: &StoredResponse, part: &Part) -> bool {
+        match self.reach(visit, stored, part) {
+            Reach::Nothing => true,
+            Reach::Pieces(first, last) => self.0.memory.holds_bytes(&stored.body, first, last),
+            Reach::Reader { there, .. } => there,
+        }
+    }
+
+    /// What the origin would be asked for of a stored body, if parts of it can be had by its validator.
+    fn completed(&self, visit: &Visit, stored: &StoredResponse, slot: Option<&Slot>) -> Option<OriginTold> {
+        let request = self.0.fills.rehearse_part(&visit.wanted(None, selecting(slot)), stored)?;
+        let mut told = words::sent(visit, "part", &request, false);
+        told.fields.push(FieldTold { name: "range".to_owned(), value: "(the missing bytes)".to_owned() });
+        Some(told)
     }
 
     /// The fill that would bring a new response while the stale one serves.
@@ -180,7 +207,7 @@ impl Edge {
             selected: false,
             status: stored.status.as_u16(),
             length: stored.length,
-            whole: stored.length == 0 || self.0.memory.holds_bytes(stored, 0, stored.length - 1),
+            whole: stored.length == 0 || self.0.memory.holds_bytes(&stored.body, 0, stored.length - 1),
             selecting: stored.selecting.pairs().map(selecting_field).collect(),
             fields: fields.collect(),
             age: freshness.age(now),

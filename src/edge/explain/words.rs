@@ -2,7 +2,7 @@
 
 use crate::{
     cache::StoredResponse,
-    edge::{Own, Visit, answer as answers, outcome_of},
+    edge::{Own, Visit, outcome_of},
     fill::own_fields,
     http_caching::Fwd,
     origin::OriginRequest,
@@ -32,16 +32,22 @@ pub(super) fn refused(plain: &Plain) -> AnswerTold {
     AnswerTold { outcome: Outcome::Refused.as_str().to_owned(), why, status, ..AnswerTold::default() }
 }
 
-/// An answer from a stored response.
-pub(super) fn served(visit: &Visit, stored: &StoredResponse, ttl: i64) -> AnswerTold {
-    let (status, ranges) = match answers::part_of(visit, stored.status, &stored.headers, Some(stored.length))
-    {
+/// Status and ranges of an answer from what is stored.
+fn part_told(stored: &StoredResponse, part: &Part) -> AnswerTold {
+    let range = |&(first, last): &(u64, u64)| RangeTold { first, last };
+    let (status, ranges) = match part {
         Part::Whole => (stored.status, Vec::new()),
-        Part::Range { first, last, .. } => (StatusCode::PARTIAL_CONTENT, vec![RangeTold { first, last }]),
+        Part::Range { first, last, .. } => (StatusCode::PARTIAL_CONTENT, vec![range(&(*first, *last))]),
+        Part::Ranges { ranges, .. } => (StatusCode::PARTIAL_CONTENT, ranges.iter().map(range).collect()),
         Part::Unsatisfiable { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, Vec::new()),
         Part::NotModified => (StatusCode::NOT_MODIFIED, Vec::new()),
         Part::Failed => (StatusCode::PRECONDITION_FAILED, Vec::new()),
     };
+    AnswerTold { status: Some(status.as_u16()), ranges, ..AnswerTold::default() }
+}
+
+/// An answer from a stored response.
+pub(super) fn served(stored: &StoredResponse, part: &Part, ttl: i64) -> AnswerTold {
     let why = match ttl {
         1.. => format!("a stored response is fresh for {ttl} more seconds"),
         _ => format!(
@@ -49,8 +55,16 @@ pub(super) fn served(visit: &Visit, stored: &StoredResponse, ttl: i64) -> Answer
             -ttl
         ),
     };
-    let outcome = outcome_of(ttl).as_str().to_owned();
-    AnswerTold { outcome, why, status: Some(status.as_u16()), ranges, ..AnswerTold::default() }
+    AnswerTold { outcome: outcome_of(ttl).as_str().to_owned(), why, ..part_told(stored, part) }
+}
+
+/// An answer from a stored response some of whose bytes are asked for.
+pub(super) fn completed(stored: &StoredResponse, part: &Part) -> AnswerTold {
+    let why = "a stored response serves, and the origin is asked for the bytes of it that are missing";
+    let otherwise = vec![unless_it_fails(false)];
+    let answer = answer(Outcome::Miss, why.to_owned(), Fwd::Partial, otherwise);
+    let AnswerTold { status, ranges, .. } = part_told(stored, part);
+    AnswerTold { status, ranges, ..answer }
 }
 
 /// An answer that the origin is asked for.
