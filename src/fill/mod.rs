@@ -10,6 +10,7 @@ mod growing;
 mod growing_tests;
 mod pump;
 mod reader;
+mod rehearse;
 mod request;
 mod slice;
 mod table;
@@ -31,7 +32,8 @@ pub use bodies::Bodies;
 pub use decide::VIA;
 pub use growing::{Cut, Growing, RunId};
 pub use reader::Reader;
-pub use request::says_more;
+pub use rehearse::Rehearsed;
+pub use request::{own_fields, says_more};
 pub use task::{Failure, FillHead};
 
 /// Fills that may die before their head for one waiter before it gives up.
@@ -243,21 +245,12 @@ impl Fills {
         let joined = self.table.join_or_begin(
             wanted.key,
             wanted.span,
-            |fill| {
-                !begin.alone
-                    && fill.fits(wanted.client)
-                    && !fill.is_covered()
-                    && fill.has(wanted.span)
-                    && !self.outdated(wanted, fill.born)
-            },
+            |fill| self.may_join(fill, wanted, begin),
             || {
                 if let Some(stored) = self.stored_since(wanted) {
                     return Err(stored);
                 }
-                // Looked at after `born` was noted: what a purge covers by now is not asked about, and what one covers
-                // later is outdated by it.
-                let replaces = wanted.validates.clone().filter(|old| !self.outdated(wanted, old.born));
-                Ok(Arc::new(Fill::new(self, ask(wanted, replaces, begin), born)))
+                Ok(Arc::new(Fill::new(self, ask(wanted, self.replaces(wanted), begin), born)))
             },
         );
         joined.map(|(fill, reader, began)| {
@@ -290,6 +283,21 @@ impl Fills {
 
     fn grow(&self, body: &Arc<Body>) -> Arc<Growing> {
         self.bodies.grow(body, &self.memory, self.settings.fill_window)
+    }
+
+    /// Whether what `fill` brings may be for this request, as far as is known by now.
+    fn may_join(&self, fill: &Fill, wanted: &Wanted<'_>, begin: Begin) -> bool {
+        !begin.alone
+            && fill.fits(wanted.client)
+            && !fill.is_covered()
+            && fill.has(wanted.span)
+            && !self.outdated(wanted, fill.born)
+    }
+
+    /// The stored response that a fill asks about. Looked at after its `born` was noted: what a purge covers by now is not
+    /// asked about, and what one covers later is outdated by it.
+    fn replaces(&self, wanted: &Wanted<'_>) -> Option<Arc<StoredResponse>> {
+        wanted.validates.clone().filter(|old| !self.outdated(wanted, old.born))
     }
 
     fn stored_since(&self, wanted: &Wanted<'_>) -> Option<Arc<StoredResponse>> {

@@ -88,6 +88,11 @@ impl Table {
         }
     }
 
+    /// The youngest fill under way for `key` that `fits` accepts.
+    pub(super) fn find(&self, key: &Key, fits: impl Fn(&Fill) -> bool) -> Option<Arc<Fill>> {
+        self.shard(key).fills.get(key)?.iter().rev().find(|fill| fits(fill)).cloned()
+    }
+
     /// Is a fill of `key` under way?
     pub(super) fn under_way(&self, key: &Key) -> bool {
         self.shard(key).fills.contains_key(key)

@@ -9,6 +9,7 @@
 //! - `continuations`: what is cut goes on if its bytes have a name; what is not whole is not served as whole.
 //! - `corpus`: what a fuzzer found once stays found.
 //! - `ends`: bodies that end wrongly, bytes between responses, origins that are down, slow or mad.
+//! - `explain`: what it says of a request is what becomes of it then, and nothing comes of saying it.
 //! - `fills`: how long a fill lives, what it may hold, and that nothing short or wrong comes of it.
 //! - `interleavings`: random orders of everything that can meet, held to a model.
 //! - `kolibri`: before Kolibri as it was measured, with its faults.
@@ -40,6 +41,7 @@ mod config;
 mod continuations;
 mod corpus;
 mod ends;
+mod explain;
 mod fills;
 mod interleavings;
 mod kolibri;
