@@ -1,7 +1,11 @@
 //! One call of a node's control API, and what its failure means for whoever waits.
 
 use super::{Exit, Streams};
-use crate::{control::Problem, units::Span};
+use crate::{
+    clock,
+    control::{Problem, UPGRADING},
+    units::Span,
+};
 use clap::Args;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{path::PathBuf, time::Duration};
@@ -9,6 +13,8 @@ use std::{path::PathBuf, time::Duration};
 /// Longest answer read: a report of a reload with many errors fits.
 const ANSWER_BYTES: u64 = 4 << 20;
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long to wait before a node that is being upgraded is asked again.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// What a pipeline decides by; stands at the end of the help of each command that calls.
 pub(super) const EXIT_CODES: &str = "Exit codes: 0 done and in force; 64 wrong command line; 65 the node does not know \
@@ -47,6 +53,26 @@ impl Node {
         let url = format!("{}{path}", control.trim_end_matches('/'));
         let body = serde_json::to_string(body)
             .map_err(|error| streams.fail(Exit::Usage, format_args!("{error}")))?;
+        let begun = clock::instant();
+        loop {
+            let (status, text) =
+                self.call(&url, &token, &body).map_err(|error| unanswered(&url, &error, streams))?;
+            if status == 200 {
+                return serde_json::from_str(&text).map_err(|_| not_a_lectern(&url, status, streams));
+            }
+            match serde_json::from_str::<Problem>(&text) {
+                // Nothing was done, and the process that takes over will answer in a moment.
+                Ok(problem) if problem.kind == UPGRADING && begun.elapsed() + AGAIN < self.timeout.0 => {
+                    std::thread::sleep(AGAIN);
+                }
+                Ok(problem) => return Err(refused(&problem, streams)),
+                Err(_) => return Err(not_a_lectern(&url, status, streams)),
+            }
+        }
+    }
+
+    /// One call on a connection of its own: status and body of the answer.
+    fn call(&self, url: &str, token: &str, body: &str) -> Result<(u16, String), ureq::Error> {
         // a proxy set for the outside world must not see the token, nor may a redirect carry it elsewhere
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -57,24 +83,13 @@ impl Node {
             .timeout_global(Some(self.timeout.0))
             .build()
             .into();
-        let sent = agent
-            .post(&url)
+        let mut answer = agent
+            .post(url)
             .header("authorization", format!("Bearer {token}"))
             .header("content-type", "application/json")
-            .send(body);
-        let (status, text) = sent
-            .and_then(|mut answer| {
-                let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string()?;
-                Ok((answer.status().as_u16(), text))
-            })
-            .map_err(|error| unanswered(&url, &error, streams))?;
-        if status == 200 {
-            return serde_json::from_str(&text).map_err(|_| not_a_lectern(&url, status, streams));
-        }
-        match serde_json::from_str::<Problem>(&text) {
-            Ok(problem) => Err(refused(&problem, streams)),
-            Err(_) => Err(not_a_lectern(&url, status, streams)),
-        }
+            .send(body)?;
+        let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string()?;
+        Ok((answer.status().as_u16(), text))
     }
 
     fn token(&self, streams: &mut Streams<'_>) -> Result<String, Exit> {

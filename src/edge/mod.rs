@@ -29,7 +29,16 @@ use crate::{
 use arc_swap::ArcSwap;
 use http::{Method, Request, Response, StatusCode, header};
 use route::{Query, Route};
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
+
+/// What the log says of a request that is relayed because another process has the ledger.
+const HANDED_OVER: &str = "handed-over";
 
 /// Everything a request meets on its way. Cheap to clone.
 #[derive(Clone)]
@@ -47,6 +56,8 @@ pub struct Parts {
     pub ledger: Arc<Ledger>,
     /// Where requests are accounted for.
     pub accounts: Arc<Accounts>,
+    /// Another process may acknowledge purges that are not known here: requests are relayed, whatever is stored.
+    pub relays_only: AtomicBool,
 }
 
 /// A request on its way, from its verdict on.
@@ -66,7 +77,7 @@ enum Found {
     /// A stored response that may serve now.
     Serves { stored: Arc<StoredResponse>, ttl: i64, refresh: bool },
     /// Nothing is looked for: the origin alone answers, and why.
-    Relays(Fwd),
+    Relays(Fwd, Option<&'static str>),
     /// Nothing that may serve without asking.
     Asks { validates: Option<Arc<StoredResponse>>, on_error: bool, why: Fwd },
 }
@@ -93,6 +104,15 @@ impl Edge {
     /// Its parts.
     pub fn parts(&self) -> &Parts {
         &self.0
+    }
+
+    /// From now on everything that the rules do not refuse is relayed, or no longer so. What was begun before goes on.
+    pub fn relay_only(&self, yes: bool) {
+        self.0.relays_only.store(yes, Ordering::SeqCst);
+    }
+
+    fn relays_only(&self) -> bool {
+        self.0.relays_only.load(Ordering::Acquire)
     }
 
     async fn respond(&self, request: Request<RequestBody>, connection: &Connection) -> Response<Body> {
@@ -137,9 +157,12 @@ impl Edge {
                 let plain = Plain::new(*status, "rule");
                 return Ok(answer::plain(visit.account, Outcome::Refused, None, plain));
             }
-            Verdict::Pass => return Err((visit, Found::Relays(Fwd::Bypass))),
+            Verdict::Pass => return Err((visit, Found::Relays(Fwd::Bypass, None))),
+            Verdict::Cache(_) | Verdict::Obey if self.relays_only() => {
+                return Err((visit, Found::Relays(Fwd::Bypass, Some(HANDED_OVER))));
+            }
             Verdict::Cache(_) | Verdict::Obey if visit.may_be_stored() => {}
-            Verdict::Cache(_) | Verdict::Obey => return Err((visit, Found::Relays(Fwd::Method))),
+            Verdict::Cache(_) | Verdict::Obey => return Err((visit, Found::Relays(Fwd::Method, None))),
         }
         let now = visit.account.time;
         let found = self.look_up(&visit, now);
@@ -157,7 +180,7 @@ impl Edge {
     async fn ask(&self, mut visit: Box<Visit>, found: Found) -> Response<Body> {
         visit.end_hop();
         let (validates, fallback, why) = match found {
-            Found::Relays(why) => return self.relay(visit, why, None).await,
+            Found::Relays(why, detail) => return self.relay(visit, why, detail).await,
             // A chunk is gone: as if nothing had been found.
             Found::Serves { .. } => (None, None, Fwd::Miss),
             Found::Asks { validates, on_error, why } => {

@@ -81,7 +81,7 @@ impl Edge {
     /// fields brings it for the others. Nobody waits for it.
     fn share_later(&self, visit: &Visit, head: &Head) {
         let request = &visit.parts.headers;
-        if visit.parts.method != Method::GET || !visit.says_own_fields() {
+        if visit.parts.method != Method::GET || !visit.says_own_fields() || self.relays_only() {
             return;
         }
         let exchange = storable::Exchange {
