@@ -214,6 +214,18 @@ impl Edge {
             .output()
             .unwrap()
     }
+
+    /// The same; others go on meanwhile.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> std::process::Output {
+        tokio::process::Command::new(BINARY)
+            .args(arguments)
+            .env("LECTERN_TOKEN", &self.token)
+            .env("LECTERN_CONTROL", format!("http://{}", self.control))
+            .current_dir(self.folder.path())
+            .output()
+            .await
+            .unwrap()
+    }
 }
 
 fn new_token() -> (String, String) {
