@@ -26,23 +26,17 @@ pub enum Spec {
 pub enum Requested {
     /// The whole.
     None,
-    /// One range.
-    Single(Spec),
-    /// Several ranges, in the order asked; may be answered with the whole.
-    Many(Vec<Spec>),
+    /// One to [`MOST_RANGES`] ranges, in the order asked.
+    Ranges(Vec<Spec>),
 }
 
-/// What there is of a range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What there is of the ranges asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolved {
-    /// `first <= last < length`.
-    Satisfiable {
-        /// First position.
-        first: u64,
-        /// Last position, itself included.
-        last: u64,
-    },
-    /// Nothing of it: 416.
+    /// At least one range, each as its first and last position, both included: within the body, and no byte in two of
+    /// them, so that they never come to more than the body. Of one a 206 is made, of several a multipart 206.
+    Satisfiable(Vec<(u64, u64)>),
+    /// Nothing of any: 416.
     Unsatisfiable,
 }
 
@@ -74,19 +68,14 @@ fn parse_line(line: &[u8]) -> Option<Requested> {
     if !unit.eq_ignore_ascii_case(b"bytes=") {
         return None;
     }
-    let mut members = Members { rest: set, quotes: Quotes::Plain };
-    let first = spec(members.next()?)?;
-    let Some(second) = members.next() else {
-        return Some(Requested::Single(first));
-    };
-    let mut all = vec![first, spec(second)?];
-    for member in members {
-        if all.len() == MOST_RANGES {
+    let mut specs = Vec::new();
+    for member in (Members { rest: set, quotes: Quotes::Plain }) {
+        if specs.len() == MOST_RANGES {
             return None;
         }
-        all.push(spec(member)?);
+        specs.push(spec(member)?);
     }
-    Some(Requested::Many(all))
+    (!specs.is_empty()).then_some(Requested::Ranges(specs))
 }
 
 fn spec(text: &[u8]) -> Option<Spec> {
@@ -103,18 +92,38 @@ fn spec(text: &[u8]) -> Option<Spec> {
     (first <= last).then_some(Spec::From { first, last: Some(last) })
 }
 
-/// What of `spec` there is in a body of `length` bytes (§14.1.2). Of an empty body nothing can be named as a range.
-pub fn resolve(spec: Spec, length: u64) -> Resolved {
-    let Some(end) = length.checked_sub(1) else {
+/// What of `specs` there is in a body of `length` bytes. What cannot be satisfied is left out (§14.1.2). Ranges that
+/// overlap or touch become one, and then all are in ascending order (§15.3.7.2); else the order asked is kept.
+pub fn resolve_all(specs: &[Spec], length: u64) -> Resolved {
+    let asked: Vec<(u64, u64)> = specs.iter().filter_map(|spec| resolve(*spec, length)).collect();
+    if asked.is_empty() {
         return Resolved::Unsatisfiable;
-    };
-    match spec {
-        Spec::Suffix(0) => Resolved::Unsatisfiable,
-        Spec::Suffix(n) => Resolved::Satisfiable { first: length.saturating_sub(n), last: end },
-        Spec::From { first, .. } if first > end => Resolved::Unsatisfiable,
-        Spec::From { first, last } => {
-            Resolved::Satisfiable { first, last: last.map_or(end, |last| last.min(end)) }
+    }
+    let merged = merge(asked.clone());
+    Resolved::Satisfiable(if merged.len() == asked.len() { asked } else { merged })
+}
+
+/// The same bytes in ranges that neither overlap nor touch, in ascending order.
+fn merge(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    ranges.sort_unstable();
+    ranges.dedup_by(|(first, last), (_, end)| {
+        let one = *first <= end.saturating_add(1);
+        if one {
+            *end = (*last).max(*end);
         }
+        one
+    });
+    ranges
+}
+
+/// First and last position of what there is of `spec` (§14.1.2). Of an empty body nothing can be named as a range.
+fn resolve(spec: Spec, length: u64) -> Option<(u64, u64)> {
+    let end = length.checked_sub(1)?;
+    match spec {
+        Spec::Suffix(0) => None,
+        Spec::Suffix(n) => Some((length.saturating_sub(n), end)),
+        Spec::From { first, .. } if first > end => None,
+        Spec::From { first, last } => Some((first, last.map_or(end, |last| last.min(end)))),
     }
 }
 
@@ -174,7 +183,7 @@ fn exact(text: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::{
-        ContentRange, Requested, Resolved, Spec, content_range, parse, parse_content_range, resolve,
+        ContentRange, Requested, Resolved, Spec, content_range, parse, parse_content_range, resolve_all,
         unsatisfied_range,
     };
     use http::{HeaderMap, HeaderName};
@@ -189,16 +198,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_no_range() {
-        use Requested::{Many, None, Single};
+        use Requested::{None, Ranges};
         let table: &[(&str, &[&str], Requested)] = &[
             ("§14.2 absent", &[], None),
-            ("§14.1.2 first and last", &["bytes=0-499"], Single(from(0, Some(499)))),
-            ("§14.1.2 to the end", &["bytes=9500-"], Single(from(9500, Option::None))),
-            ("§14.1.2 suffix", &["bytes=-500"], Single(Spec::Suffix(500))),
-            ("§14.1.1 one byte", &["bytes=0-0"], Single(from(0, Some(0)))),
-            ("§14.1 the unit is case-insensitive", &["BYTES=0-1"], Single(from(0, Some(1)))),
-            ("§14.1.2 several", &["bytes=0-0, -1"], Many(vec![from(0, Some(0)), Spec::Suffix(1)])),
-            ("§5.6.1 empty members", &["bytes=,0-0 ,, "], Single(from(0, Some(0)))),
+            ("§14.1.2 first and last", &["bytes=0-499"], Ranges(vec![from(0, Some(499))])),
+            ("§14.1.2 to the end", &["bytes=9500-"], Ranges(vec![from(9500, Option::None)])),
+            ("§14.1.2 suffix", &["bytes=-500"], Ranges(vec![Spec::Suffix(500)])),
+            ("§14.1.1 one byte", &["bytes=0-0"], Ranges(vec![from(0, Some(0))])),
+            ("§14.1 the unit is case-insensitive", &["BYTES=0-1"], Ranges(vec![from(0, Some(1))])),
+            ("§14.1.2 several", &["bytes=0-0, -1"], Ranges(vec![from(0, Some(0)), Spec::Suffix(1)])),
+            ("§5.6.1 empty members", &["bytes=,0-0 ,, "], Ranges(vec![from(0, Some(0))])),
             ("§14.2 unknown unit", &["items=0-1"], None),
             ("§14.1.1 last before first", &["bytes=5-4"], None),
             ("§14.1.1 one of them is invalid", &["bytes=0-1, 5-4"], None),
@@ -212,7 +221,7 @@ mod tests {
             ("§14.1.1 no unit", &["0-1"], None),
             ("§14.1.1 no set", &["bytes"], None),
             ("§14.2 two lines", &["bytes=0-1", "bytes=3-4"], None),
-            ("§14.1.1 beyond 2^64", &["bytes=0-99999999999999999999"], Single(from(0, Some(u64::MAX)))),
+            ("§14.1.1 beyond 2^64", &["bytes=0-99999999999999999999"], Ranges(vec![from(0, Some(u64::MAX))])),
         ];
         for (section, range, want) in table {
             assert_eq!(parse(&lines("range", range)), *want, "{section}: {range:?}");
@@ -222,35 +231,63 @@ mod tests {
     #[test]
     fn more_than_sixteen_ranges_are_none() {
         let many = |n: usize| parse(&lines("range", &[&format!("bytes={}", vec!["0-"; n].join(","))]));
-        assert!(matches!(many(16), Requested::Many(all) if all.len() == 16));
+        assert_eq!(many(16), Requested::Ranges(vec![from(0, None); 16]));
         assert_eq!(many(17), Requested::None);
         assert_eq!(many(500), Requested::None);
     }
 
-    /// G01 among others: never a last before its first, never a wrapped number.
+    /// G01 and G02 among others: never a last before its first, never a wrapped number, never a byte twice.
     #[test]
-    fn a_range_lies_within_the_body() {
-        let some = |first, last| Resolved::Satisfiable { first, last };
-        let none = Resolved::Unsatisfiable;
-        for (section, range, length, want) in [
-            ("§14.1.2 within", "bytes=2-4", 10, some(2, 4)),
-            ("§14.1.2 last beyond the end", "bytes=8-99", 10, some(8, 9)),
-            ("G01 one byte", "bytes=0-0", 10, some(0, 0)),
-            ("G01 the last byte", "bytes=9-", 10, some(9, 9)),
-            ("G01 first at the end", "bytes=10-", 10, none),
-            ("§14.1.2 first beyond the end", "bytes=10-20", 10, none),
-            ("§14.1.2 suffix", "bytes=-5", 10, some(5, 9)),
-            ("G01 suffix longer than the body", "bytes=-999", 10, some(0, 9)),
-            ("G01 suffix of nothing", "bytes=-0", 10, none),
-            ("G01 suffix of an empty body", "bytes=-5", 0, none),
-            ("G01 suffix of nothing of an empty body", "bytes=-0", 0, none),
-            ("G01 first byte of an empty body", "bytes=0-0", 0, none),
-            ("G01 all of an empty body", "bytes=0-", 0, none),
-            ("beyond 2^64", "bytes=99999999999999999999-", u64::MAX, none),
-            ("beyond 2^64", "bytes=-99999999999999999999", 10, some(0, 9)),
-        ] {
-            let Requested::Single(spec) = parse(&lines("range", &[range])) else { panic!("{range}") };
-            assert_eq!(resolve(spec, length), want, "{section}: {range} of {length}");
+    fn ranges_lie_within_the_body_and_apart() {
+        type Row = (&'static str, &'static str, u64, &'static [(u64, u64)]);
+        let table: &[Row] = &[
+            ("§14.1.2 within", "2-4", 10, &[(2, 4)]),
+            ("§14.1.2 last beyond the end", "8-99", 10, &[(8, 9)]),
+            ("G01 one byte", "0-0", 10, &[(0, 0)]),
+            ("G01 the last byte", "9-", 10, &[(9, 9)]),
+            ("G01 first at the end", "10-", 10, &[]),
+            ("§14.1.2 first beyond the end", "10-20", 10, &[]),
+            ("§14.1.2 suffix", "-5", 10, &[(5, 9)]),
+            ("G01 suffix longer than the body", "-999", 10, &[(0, 9)]),
+            ("G01 suffix of nothing", "-0", 10, &[]),
+            ("G01 suffix of an empty body", "-5", 0, &[]),
+            ("G01 suffix of nothing of an empty body", "-0", 0, &[]),
+            ("G01 first byte of an empty body", "0-0", 0, &[]),
+            ("G01 all of an empty body", "0-", 0, &[]),
+            ("beyond 2^64", "99999999999999999999-", u64::MAX, &[]),
+            ("beyond 2^64", "-99999999999999999999", 10, &[(0, 9)]),
+            ("§14.1.2 several", "0-0, 2-3, -1", 10, &[(0, 0), (2, 3), (9, 9)]),
+            ("§15.3.7.2 in the order asked", "-1, 0-0, 5-6", 10, &[(9, 9), (0, 0), (5, 6)]),
+            ("§15.3.7.2 overlapping ones become one", "0-5, 3-8", 10, &[(0, 8)]),
+            ("§15.3.7.2 one within the other", "0-8, 3-5", 10, &[(0, 8)]),
+            ("§15.3.7.2 the same twice", "3-5, 3-5", 10, &[(3, 5)]),
+            ("§15.3.7.2 touching ones become one", "0-4, 5-9", 10, &[(0, 9)]),
+            ("§15.3.7.2 a gap of one byte stays", "0-3, 5-9", 10, &[(0, 3), (5, 9)]),
+            ("§15.3.7.2 whatever their order", "7-8, 0-1, 1-2", 10, &[(0, 2), (7, 8)]),
+            ("§15.3.7.2 one joins two", "6-9, 0-3, 2-7", 10, &[(0, 9)]),
+            ("§14.1.2 one satisfiable is enough", "0-0, 999999999-", 10, &[(0, 0)]),
+            ("§14.1.2 suffix of nothing among others", "-0, 2-3, 5-6", 10, &[(2, 3), (5, 6)]),
+            ("§14.1.2 none of several", "10-, 99-100, -0", 10, &[]),
+            ("§14.1.2 several of an empty body", "0-0, -1", 0, &[]),
+            ("G01 suffixes", "-2, -5", 10, &[(5, 9)]),
+            ("G02 a reader of PDF", "0-50, 50-100", 1 << 20, &[(0, 100)]),
+            (
+                "G02 the same end sixteen times",
+                "0-,0-,0-,0-,0-,0-,0-,0-,0-,0-,0-,0-,0-,0-,0-,0-",
+                10,
+                &[(0, 9)],
+            ),
+            ("at the end of numbers", "0-, 18446744073709551614-", u64::MAX, &[(0, u64::MAX - 1)]),
+        ];
+        for (section, range, length, want) in table {
+            let Requested::Ranges(specs) = parse(&lines("range", &[&format!("bytes={range}")])) else {
+                panic!("{range}")
+            };
+            let got = match resolve_all(&specs, *length) {
+                Resolved::Satisfiable(ranges) => ranges,
+                Resolved::Unsatisfiable => vec![],
+            };
+            assert_eq!(got, *want, "{section}: {range} of {length}");
         }
     }
 

@@ -4,9 +4,11 @@ mod account;
 mod body;
 mod failure;
 pub mod fields;
+mod multipart;
 mod part;
 
 pub use account::{Account, Accounts, Arrival};
 pub use body::{Body, Source, Unclean};
 pub use failure::Plain;
+pub use multipart::{BodyPart, Boundary, Multipart};
 pub use part::{Part, part};

@@ -60,12 +60,12 @@ pub fn part(
         Condition::PreconditionFailed => return Part::Failed,
         Condition::Pass => {}
     }
-    let (Requested::Single(spec), Some(length)) = (range::parse(asked), length) else { return Part::Whole };
-    if method != Method::GET || !validate::if_range_holds(asked, etag, modified, date) {
+    let (Requested::Ranges(specs), Some(length)) = (range::parse(asked), length) else { return Part::Whole };
+    if specs.len() > 1 || method != Method::GET || !validate::if_range_holds(asked, etag, modified, date) {
         return Part::Whole;
     }
-    match range::resolve(spec, length) {
-        Resolved::Satisfiable { first, last } => Part::Range { first, last, length },
+    match range::resolve_all(&specs, length) {
+        Resolved::Satisfiable(ranges) => Part::Range { first: ranges[0].0, last: ranges[0].1, length },
         Resolved::Unsatisfiable => Part::Unsatisfiable { length },
     }
 }
