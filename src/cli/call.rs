@@ -63,7 +63,7 @@ impl Node {
             match serde_json::from_str::<Problem>(&text) {
                 // Nothing was done, and the process that takes over will answer in a moment.
                 Ok(problem) if problem.kind == UPGRADING && begun.elapsed() + AGAIN < self.timeout.0 => {
-                    std::thread::sleep(AGAIN);
+                    pause();
                 }
                 Ok(problem) => return Err(refused(&problem, streams)),
                 Err(_) => return Err(not_a_lectern(&url, status, streams)),
@@ -109,6 +109,14 @@ impl Node {
         }
         Ok(token.to_string())
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a command has nothing to do meanwhile, and no event to wait for"
+)]
+fn pause() {
+    std::thread::sleep(AGAIN);
 }
 
 /// The node said no: by its status, whether asking again can help.

@@ -64,7 +64,7 @@ fn node(reload: Result<ReloadSummary, ReloadRefused>) -> Node {
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     runtime.spawn(async move { axum::serve(listener, router(control)).await });
-    Node { url, token_file, ledger, dir, runtime: runtime }
+    Node { url, token_file, ledger, dir, runtime }
 }
 
 fn purge(control: &str, token_file: &Path, args: &[&str]) -> (Exit, String, String) {

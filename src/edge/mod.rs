@@ -11,11 +11,12 @@
 //! (fills, relays of unsafe methods) are tasks of their own.
 
 mod answer;
+mod handover;
 mod relay;
 mod route;
 
 use crate::{
-    cache::{Memory, Pieces, StoredResponse, Use},
+    cache::{Key, Memory, Pieces, StoredResponse, Use},
     clock,
     fill::{FillHead, Fills, Obtained, Wanted, says_more},
     http_caching::{Directives, Fwd, status_field},
@@ -27,15 +28,10 @@ use crate::{
     telemetry::{Fault, Outcome},
 };
 use arc_swap::ArcSwap;
+pub use handover::{Handover, Outdated};
 use http::{Method, Request, Response, StatusCode, header};
 use route::{Query, Route};
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::SystemTime,
-};
+use std::{sync::Arc, time::SystemTime};
 
 /// What the log says of a request that is relayed because another process has the ledger.
 const HANDED_OVER: &str = "handed-over";
@@ -56,8 +52,8 @@ pub struct Parts {
     pub ledger: Arc<Ledger>,
     /// Where requests are accounted for.
     pub accounts: Arc<Accounts>,
-    /// Another process may acknowledge purges that are not known here: requests are relayed, whatever is stored.
-    pub relays_only: AtomicBool,
+    /// Whether another process serves in the place of this one.
+    pub handover: Handover,
 }
 
 /// A request on its way, from its verdict on.
@@ -106,13 +102,10 @@ impl Edge {
         &self.0
     }
 
-    /// From now on everything that the rules do not refuse is relayed, or no longer so. What was begun before goes on.
-    pub fn relay_only(&self, yes: bool) {
-        self.0.relays_only.store(yes, Ordering::SeqCst);
-    }
-
-    fn relays_only(&self) -> bool {
-        self.0.relays_only.load(Ordering::Acquire)
+    /// What is stored under `key` is outdated (RFC 9111 §4.4), here and in a process that serves in the place of this one.
+    pub async fn outdate(&self, key: &Key) {
+        self.0.fills.invalidate(key);
+        self.0.handover.outdated(key).await;
     }
 
     async fn respond(&self, request: Request<RequestBody>, connection: &Connection) -> Response<Body> {
@@ -158,7 +151,7 @@ impl Edge {
                 return Ok(answer::plain(visit.account, Outcome::Refused, None, plain));
             }
             Verdict::Pass => return Err((visit, Found::Relays(Fwd::Bypass, None))),
-            Verdict::Cache(_) | Verdict::Obey if self.relays_only() => {
+            Verdict::Cache(_) | Verdict::Obey if self.0.handover.has_begun() => {
                 return Err((visit, Found::Relays(Fwd::Bypass, Some(HANDED_OVER))));
             }
             Verdict::Cache(_) | Verdict::Obey if visit.may_be_stored() => {}

@@ -6,13 +6,14 @@
 mod control;
 mod reload;
 mod stop;
+mod supervisor;
 mod upgrade;
 
 use crate::{
     cache::Memory,
     config::Config,
     control::{Api, Control, Tokens},
-    edge::{Edge, Parts},
+    edge::{Edge, Handover, Parts},
     fill::Fills,
     ledger::Ledger,
     listener::{Accepting, Certificates, Connections, Listener, ListenerSettings, raise_descriptor_limit},
@@ -45,7 +46,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
-use upgrade::Predecessor;
+use upgrade::{Door, Predecessor};
 
 /// Descriptors beside those of clients and origins: files, the runtime's own.
 const SPARE_DESCRIPTORS: u64 = 1024;
@@ -56,6 +57,8 @@ const UPKEEP: Duration = Duration::from_secs(1);
 
 /// Everything that lives as long as the process.
 struct Node {
+    /// Where this program was started from.
+    program: PathBuf,
     /// Where the configuration is read from again.
     file: PathBuf,
     /// What the node began with: what only a restart takes is still so.
@@ -123,8 +126,9 @@ pub fn run(file: PathBuf, config: Config, upgrade: bool) -> anyhow::Result<()> {
     let sites = ArcSwap::from_pointee(reload::sites(&config, &origins, &ledger, &metrics)?);
     let stray = metrics.rule("", "");
     let accounts = Arc::new(Accounts { log, metrics: metrics.clone(), stray });
-    let edge = Edge::new(Parts { sites, memory, fills, ledger, accounts, relays_only: false.into() });
+    let edge = Edge::new(Parts { sites, memory, fills, ledger, accounts, handover: Handover::default() });
     let node = Arc::new(Node {
+        program: std::env::current_exe().context("this program does not know where it lies")?,
         file,
         origins: ArcSwap::from_pointee(origins),
         edge,
@@ -239,12 +243,16 @@ struct Upkeep {
 #[async_trait]
 impl Service for Upkeep {
     async fn start_service(&mut self, _: Option<ListenFds>, _: ShutdownWatch, _: usize) {
-        let (Ok(mut stop), Ok(mut reload), Ok(mut reopen)) =
-            (stop::Signals::new(), signal(SignalKind::hangup()), signal(SignalKind::user_defined1()))
-        else {
+        let (Ok(mut stop), Ok(mut reload), Ok(mut reopen), Ok(mut upgrade)) = (
+            stop::Signals::new(),
+            signal(SignalKind::hangup()),
+            signal(SignalKind::user_defined1()),
+            signal(SignalKind::user_defined2()),
+        ) else {
             tracing::error!("signals cannot be heard, the node ends");
             return self.node.end(UNAVAILABLE);
         };
+        let door = Door::open(&self.node.began.ledger.folder);
         for listener in &self.listeners {
             match listener.address().await {
                 Ok(address) => tracing::info!(listener = listener.settings().name, %address, "listening"),
@@ -254,14 +262,17 @@ impl Service for Upkeep {
                 }
             }
         }
+        // Before the process before this one may end: its end must not be taken for the node's.
+        supervisor::serving();
         if let Some(predecessor) = self.predecessor.take() {
-            predecessor.serving();
+            predecessor.serving(self.node.edge.clone());
         }
         let mut upkeep = tokio::time::interval(UPKEEP);
-        let mut succeeded = pin!(self.node.succeeded());
+        let mut succeeded = pin!(self.node.succeeded(door));
         let succeeded = loop {
             tokio::select! {
                 _ = upkeep.tick() => self.node.edge.parts().memory.settle(),
+                _ = upgrade.recv() => self.node.start_successor(),
                 _ = reopen.recv() => self.node.edge.parts().accounts.log.reopen(),
                 _ = reload.recv() => {
                     // The result is logged and counted; who sent the signal cannot be told.

@@ -2,7 +2,7 @@
 //!
 //! Pingora would sleep its whole grace period and end without destructors; so the node ends the process itself.
 
-use super::Node;
+use super::{Node, supervisor};
 use crate::config::NodeSettings;
 use std::{sync::atomic::Ordering, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -40,6 +40,7 @@ impl Node {
     pub(super) async fn wind_down(&self, mut signals: Signals) {
         let NodeSettings { unready_before_stop: unready, stop_deadline: deadline, .. } = self.settings();
         self.stopping.store(true, Ordering::Relaxed);
+        supervisor::stopping();
         tracing::info!(connections = self.connections.open(), "stopping: not ready any more");
         tokio::select! {
             () = tokio::time::sleep(unready) => {}

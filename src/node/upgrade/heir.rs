@@ -3,15 +3,17 @@
 use super::{
     HELLO, LEDGER, LINE_BYTES, LISTENING, NO, OPEN, SERVING, SOCKETS, YOURS, meeting_place, transfer_place,
 };
+use crate::{cache::Key, edge::Edge};
 use anyhow::{Context, bail};
 use pingora::server::ListenFds;
 use std::{
     collections::HashSet,
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// How long the running process may take to one step.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -70,12 +72,21 @@ impl Predecessor {
         self.hear(YOURS)
     }
 
-    /// Learners are served here.
-    pub(in crate::node) fn serving(mut self) {
+    /// Learners are served here: the process before this one may finish what it has under way. What its last requests make
+    /// outdated is outdated here too.
+    pub(in crate::node) fn serving(mut self, edge: Edge) {
         // If it is gone by now, its connections have ended without our doing.
         if let Err(error) = self.say(SERVING) {
-            tracing::warn!("the process before this one was gone before it was told to end: {error:#}");
+            return tracing::warn!(
+                "the process before this one was gone before it was told to end: {error:#}"
+            );
         }
+        tokio::spawn(async move {
+            // Its end is the end of the upgrade.
+            if let Err(error) = hear_outdated(self.stream.into_inner(), edge).await {
+                tracing::debug!(%error, "the process before this one has ended");
+            }
+        });
     }
 
     fn say(&mut self, line: &str) -> anyhow::Result<()> {
@@ -96,6 +107,19 @@ impl Predecessor {
                 None => bail!("the running node said {said:?} instead of {expected:?}"),
             },
         }
+    }
+}
+
+/// A key's length and bytes, answered by one byte when what is stored under it serves no more.
+async fn hear_outdated(stream: UnixStream, edge: Edge) -> io::Result<()> {
+    stream.set_nonblocking(true)?;
+    let mut stream = tokio::net::UnixStream::from_std(stream)?;
+    loop {
+        let length = stream.read_u32_le().await?;
+        let mut key = Vec::new();
+        (&mut stream).take(length.into()).read_to_end(&mut key).await?;
+        edge.outdate(&Key::from(key)).await;
+        stream.write_u8(1).await?;
     }
 }
 

@@ -12,15 +12,18 @@
 //! open                  ->              (replayed; the new process could acknowledge a purge now, if it accepted)
 //!                       <-   yours      (from here on the old process only relays)
 //! serving               ->              (the old process accepts no more, and finishes what is under way)
+//!                       <-   keys       (of what unsafe methods that end in the old process make outdated)
 //! ```
 //!
 //! So no answer of the old process is older than a purge that the new one acknowledged. If the new process ends before its
 //! last line the old one takes the ledger back, with what may have been written to it meanwhile, and then goes on as before.
 
 mod heir;
+mod offspring;
 mod testator;
 
 pub(super) use heir::{Predecessor, close_unclaimed};
+pub(super) use testator::Door;
 
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,7 @@ use super::{
     HELLO, LEDGER, LINE_BYTES, LISTENING, NO, OPEN, SERVING, SOCKETS, YOURS, folder, meeting_place,
     transfer_place,
 };
-use crate::{ledger::LedgerError, node::Node};
+use crate::{edge::Outdated, ledger::LedgerError, node::Node};
 use anyhow::{Context, bail, ensure};
 use std::{
     fs::{self, DirBuilder, Permissions},
@@ -17,6 +17,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
+    sync::mpsc,
 };
 
 /// How long the new process may take to say who it is, and to listen.
@@ -29,10 +30,13 @@ const LOOK: Duration = Duration::from_millis(10);
 const TRANSFER: (usize, usize) = (32, 2048);
 
 impl Node {
-    /// Returns once a new process serves in the place of this one.
-    pub(in crate::node) async fn succeeded(&self) {
+    /// Returns once a new process, met by `door`, serves in the place of this one.
+    pub(in crate::node) async fn succeeded(&self, mut door: anyhow::Result<Door>) {
         loop {
-            let met = meet(&self.began.ledger.folder).await;
+            let met = match &door {
+                Ok(door) => door.meet().await,
+                Err(error) => Err(anyhow::anyhow!("{error:#}")),
+            };
             let heir = match met {
                 Ok(heir) => heir,
                 Err(error) => {
@@ -46,6 +50,8 @@ impl Node {
                 Err(why) => tracing::error!("the upgrade failed, this process goes on: {why:#}"),
             }
             self.take_back().await;
+            // The new process may have put its own in the place of ours.
+            door = Door::open(&self.began.ledger.folder);
             self.handing_over.store(false, SeqCst);
         }
     }
@@ -62,10 +68,12 @@ impl Node {
         self.edge.parts().ledger.give_up().await?;
         heir.say(LEDGER).await?;
         heir.hear(OPEN, REPLAY).await?;
-        self.edge.relay_only(true);
+        let outdated = self.edge.parts().handover.begin();
         heir.say(YOURS).await?;
         // However long it takes: it may acknowledge purges by now, and only its end says that it does not.
-        heir.hear(SERVING, Duration::MAX).await
+        heir.hear(SERVING, Duration::MAX).await?;
+        tokio::spawn(heir.tell(outdated));
+        Ok(())
     }
 
     async fn send_sockets(&self, heir: &mut Heir) -> anyhow::Result<()> {
@@ -89,7 +97,11 @@ impl Node {
                 look.tick().await;
             }
         };
-        tokio::time::timeout(STEP, appears).await.context("the new process does not wait for sockets")?;
+        tokio::select! {
+            () = appears => {}
+            _ = heir.stream.fill_buf() => bail!("the new process ended before it waited for sockets"),
+            () = tokio::time::sleep(STEP) => bail!("the new process does not wait for sockets"),
+        }
         let fds = self.fds.clone();
         tokio::task::spawn_blocking(move || fds.lock().send_to_sock(path.as_str())).await??;
         Ok(())
@@ -107,7 +119,7 @@ impl Node {
                 look.tick().await;
             }
         }
-        self.edge.relay_only(false);
+        self.edge.parts().handover.take_back();
     }
 }
 
@@ -130,26 +142,59 @@ impl Heir {
         }
     }
 
+    /// Tells it what requests that ended here have made outdated: a key's length and bytes, answered by one byte.
+    async fn tell(mut self, mut outdated: mpsc::Receiver<Outdated>) {
+        while let Some(Outdated { key, heard }) = outdated.recv().await {
+            let key = key.as_bytes();
+            let told = async {
+                self.stream.write_u32_le(key.len() as u32).await?;
+                self.stream.write_all(key).await?;
+                self.stream.flush().await?;
+                self.stream.read_u8().await
+            };
+            match told.await {
+                Ok(_) => _ = heard.send(()),
+                Err(error) => return tracing::warn!(%error, "the new process hears nothing any more"),
+            }
+        }
+    }
+
     async fn say(&mut self, line: &str) -> anyhow::Result<()> {
         let said = self.stream.get_mut().write_all(format!("{line}\n").as_bytes()).await;
         said.context("the new process is gone")
     }
 }
 
-/// Waits for a new process of the same user.
-async fn meet(ledger: &Path) -> anyhow::Result<Heir> {
-    let (folder, place) = (folder(ledger), meeting_place(ledger));
-    let listener = listen(&folder, &place).with_context(|| place.display().to_string())?;
-    let own = fs::metadata(&place).with_context(|| place.display().to_string())?.uid();
-    loop {
-        let (stream, _) = listener.accept().await?;
-        match stream.peer_cred() {
-            Ok(peer) if peer.uid() == own => return Ok(Heir { stream: BufReader::new(stream) }),
-            _ => {
-                let why = "a process of another user may not take over; run it as the node's user";
-                tracing::error!("{why}");
-                let mut stream = stream;
-                _ = stream.write_all(format!("{NO}{why}\n").as_bytes()).await;
+/// Where new processes come in. Who holds the ledger owns the place.
+pub(in crate::node) struct Door {
+    listener: UnixListener,
+    /// The node's user.
+    own: u32,
+}
+
+impl Door {
+    /// Opens it, in the place of one that a process before this one has left.
+    ///
+    /// # Errors
+    /// The socket cannot be made.
+    pub(in crate::node) fn open(ledger: &Path) -> anyhow::Result<Door> {
+        let place = meeting_place(ledger);
+        let made = listen(&folder(ledger), &place);
+        let made = made.and_then(|listener| Ok(Door { listener, own: fs::metadata(&place)?.uid() }));
+        made.with_context(|| place.display().to_string())
+    }
+
+    /// Waits for a new process of the same user.
+    async fn meet(&self) -> anyhow::Result<Heir> {
+        loop {
+            let (mut stream, _) = self.listener.accept().await?;
+            match stream.peer_cred() {
+                Ok(peer) if peer.uid() == self.own => return Ok(Heir { stream: BufReader::new(stream) }),
+                _ => {
+                    let why = "a process of another user may not take over; run it as the node's user";
+                    tracing::error!("{why}");
+                    _ = stream.write_all(format!("{NO}{why}\n").as_bytes()).await;
+                }
             }
         }
     }
@@ -160,7 +205,6 @@ fn listen(folder: &Path, place: &Path) -> io::Result<UnixListener> {
         DirBuilder::new().mode(0o700).create(folder)?;
     }
     fs::set_permissions(folder, Permissions::from_mode(0o700))?;
-    // Left by a process before this one: who holds the ledger owns the place.
     remove(place)?;
     UnixListener::bind(place)
 }

@@ -244,7 +244,12 @@ fn write_config(folder: &Path, config: &str) {
 }
 
 fn spawn(folder: &Path, more: &[&str]) -> (Child, Arc<Mutex<Vec<String>>>) {
-    let mut child = tokio::process::Command::new(BINARY)
+    let mut command = tokio::process::Command::new(BINARY);
+    // A test that plays the supervisor has bound its socket there.
+    if folder.join("notify").exists() {
+        command.env("NOTIFY_SOCKET", folder.join("notify"));
+    }
+    let mut child = command
         .args(["serve", "--config", "lectern.toml"])
         .args(more)
         .current_dir(folder)

@@ -2,6 +2,7 @@
 
 mod failing;
 mod purging;
+mod supervised;
 mod traffic;
 
 use std::sync::Arc;

@@ -166,3 +166,39 @@ async fn purges_before_during_and_after_the_upgrade_are_in_force_when_they_are_a
     drop((stubborn, kept));
     assert_eq!(old.ended().await.code(), Some(0));
 }
+
+#[tokio::test]
+async fn what_an_unsafe_method_that_ends_in_the_old_process_makes_outdated_is_outdated_in_the_new_one() {
+    let (origin, gate) = (Origin::start().await, Gate::new());
+    let version = versioned(&origin, "/v");
+    let current = version.clone();
+    let passed = gate.clone();
+    origin.on_call("/v", move |seen, _| match seen.method.as_str() {
+        "POST" => Answer::ok("posted").behind(&passed),
+        _ => Answer::storable(current.load(SeqCst).to_string()),
+    });
+    let mut old = Edge::before(&origin, "").await;
+    let (mut under_way, mut kept) = (old.client().await, old.client().await);
+    let post = Request::new("POST", "/v").body("score=1");
+    under_way.send(&post.bytes()).await;
+    gate.arrived(1).await;
+    assert_eq!(version_of(kept.get("/v").await), 1);
+    let new = old.upgrade().await;
+    old.says("another process serves").await;
+    assert_eq!(version_of(new.get("/v").await), 1);
+    assert_eq!(version_of(new.get("/v").await), 1);
+    let hits = origin.hits("/v");
+    // What was under way at the old process, and what comes to it still.
+    version.store(2, SeqCst);
+    gate.open();
+    under_way.reply("POST").await.expect_body(200, "posted");
+    assert_eq!(version_of(new.get("/v").await), 2);
+    assert_eq!(version_of(new.get("/v").await), 2);
+    version.store(3, SeqCst);
+    kept.ask(&post).await.expect_body(200, "posted");
+    assert_eq!(version_of(new.get("/v").await), 3);
+    assert_eq!(version_of(new.get("/v").await), 3);
+    assert_eq!(origin.hits("/v"), hits + 3);
+    drop((under_way, kept));
+    assert_eq!(old.ended().await.code(), Some(0));
+}
