@@ -66,18 +66,13 @@ pub(super) fn cache(section: Section<'_>) -> CacheSettings {
     let default = CacheSettings::default();
     let span =
         |key, default| section.span(key, Duration::ZERO..=Duration::from_secs(86_400)).unwrap_or(default);
-    let memory = section.size("memory", 1 << 20..=1 << 44).unwrap_or(default.memory);
     let settings = CacheSettings {
-        memory,
-        body_limit: section.size("body_limit", 0..=1 << 44).unwrap_or(default.body_limit.min(memory / 2)),
+        memory: section.size("memory", 1 << 20..=1 << 44).unwrap_or(default.memory),
+        body_limit: section.size("body_limit", 0..=1 << 44).unwrap_or(default.body_limit),
+        fill_window: section.size("fill_window", 1 << 20..=1 << 30).unwrap_or(default.fill_window),
+        lag_limit: span("lag_limit", default.lag_limit),
         pass_mark: span("pass_mark", default.pass_mark),
     };
-    if settings.body_limit > settings.memory {
-        let given = section.value("body_limit").or(section.value("memory"));
-        let place = given.map_or_else(|| section.place.clone(), |value| value.place);
-        let wrong = "the longest body that is stored is longer than all of the memory tier";
-        section.reader.error(&place, wrong, "write a body_limit of at most `memory`");
-    }
     section.finish();
     settings
 }

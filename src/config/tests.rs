@@ -238,7 +238,13 @@ fn every_setting_can_be_set() {
                 log_must: true,
             }],
             default_site: Some(text("s")),
-            cache: CacheSettings { memory: 2 << 20, body_limit: 1 << 20, pass_mark: second(2) },
+            cache: CacheSettings {
+                memory: 2 << 20,
+                body_limit: 1 << 30,
+                fill_window: 4 << 20,
+                lag_limit: second(3),
+                pass_mark: second(2)
+            },
             ledger: LedgerSettings { folder: "/var/ledger".into(), url_entries: 7 },
             log: LogSettings { access: Some("/etc/lectern/access.log".into()) },
             node: NodeSettings {
@@ -398,7 +404,7 @@ fn what_cannot_be_meant_is_told() {
         ("[[listener]]\nname = \"t\"\naddress = \"[::1]:1\"\ntls = { certificates = \".\", client_auth = \"required\" }".to_owned(), "listener.tls.client_ca", "it is missing"),
         ("[[listener]]\nname = \"t\"\naddress = \"[::1]:1\"\ntrusted_proxies = \"x\"".to_owned(), "listener.trusted_proxies", "write a network"),
         ("[[site]]\nname = \"t\"\nhosts = \"LMS.example\"\norigin = \"lms\"".to_owned(), "site.hosts", "site `lms` (line 10) answers for `lms.example`"),
-        ("[cache]\nmemory = \"1MiB\"\nbody_limit = \"2MiB\"".to_owned(), "cache.body_limit", "longer than all of the memory tier"),
+        ("[cache]\nfill_window = \"1KiB\"".to_owned(), "cache.fill_window", "1MiB"),
         ("[cache]\nmemory = \"1MB\"".to_owned(), "cache.memory", "MiB"),
         ("[node]\nthreads = 0".to_owned(), "node.threads", "from 1 to 1024"),
         ("[node]\nerror_log = \"loud\"".to_owned(), "node.error_log", "\"warn\""),

@@ -16,10 +16,14 @@ mod relay;
 mod route;
 
 use crate::{
-    cache::{Key, Memory, Pieces, StoredResponse, Use},
+    cache::{CHUNK, Key, Memory, Pieces, StoredResponse, Use},
     clock,
-    fill::{FillHead, Fills, Obtained, Wanted, says_more},
-    http_caching::{Directives, Fwd, status_field},
+    fill::{FillHead, Fills, Obtained, Reader, Span, Wanted, says_more},
+    http_caching::{
+        Directives, Fwd,
+        range::{self, Requested, Spec},
+        status_field,
+    },
     ledger::Ledger,
     listener::{Connection, Refused, RequestBody, Serve},
     response::{Account, Accounts, Arrival, Body, Part, Plain, fields},
@@ -27,6 +31,7 @@ use crate::{
     site::Sites,
     telemetry::{Fault, Outcome},
 };
+use answer::From;
 use arc_swap::ArcSwap;
 pub use handover::{Handover, Outdated};
 use http::{Method, Request, Response, StatusCode, header};
@@ -35,6 +40,8 @@ use std::{sync::Arc, time::SystemTime};
 
 /// What the log says of a request that is relayed because another process has the ledger.
 const HANDED_OVER: &str = "handed-over";
+/// So many bytes of a body whose chunks can be had again are taken at once.
+const PINNED: u64 = 4 * CHUNK as u64;
 
 /// Everything a request meets on its way. Cheap to clone.
 #[derive(Clone)]
@@ -160,10 +167,14 @@ impl Edge {
         let now = visit.account.time;
         let found = self.look_up(&visit, now);
         let Found::Serves { stored, ttl, refresh } = &found else { return Err((visit, found)) };
-        let Some(at_hand) = self.at_hand(&visit, stored) else { return Err((visit, found)) };
+        let Some(at_hand) = self.at_hand(&mut visit, stored) else { return Err((visit, found)) };
         if *refresh {
             visit.end_hop();
             self.0.fills.refresh(&visit.wanted(Some(stored.clone()), self.selecting(&visit)));
+        }
+        if at_hand.0.bytes(stored.length).is_some_and(|(first, last)| !stored.body.knows(first, last)) {
+            let status = status_field::fwd(Fwd::Partial, None, true, false, None, None);
+            return Ok(answer::stored(visit, stored, at_hand, Outcome::Miss, status, now));
         }
         let outcome = if *ttl > 0 { Outcome::Hit } else { Outcome::Stale };
         Ok(answer::stored(visit, stored, at_hand, outcome, status_field::hit(*ttl), now))
@@ -172,24 +183,34 @@ impl Edge {
     /// A request that the origin must be asked for: by a relay, or by a fill.
     async fn ask(&self, mut visit: Box<Visit>, found: Found) -> Response<Body> {
         visit.end_hop();
-        let (validates, fallback, why) = match found {
-            Found::Relays(why, detail) => return self.relay(visit, why, detail).await,
-            // A chunk is gone: as if nothing had been found.
-            Found::Serves { .. } => (None, None, Fwd::Miss),
-            Found::Asks { validates, on_error, why } => {
-                (validates.clone(), validates.filter(|_| on_error), why)
-            }
-        };
+        if let Found::Relays(why, detail) = found {
+            return self.relay(visit, why, detail).await;
+        }
         if Directives::request(&visit.parts.headers).only_if_cached {
             let plain = Plain::new(StatusCode::GATEWAY_TIMEOUT, "only-if-cached");
             return answer::plain(visit.account, Outcome::Refused, None, plain);
         }
+        let (validates, fallback, why) = match found {
+            Found::Serves { stored, .. } => {
+                if let Some(in_hand) = self.in_hand(&mut visit, &stored).await {
+                    let status = status_field::fwd(Fwd::Partial, None, true, false, None, None);
+                    return answer::stored(visit, &stored, in_hand, Outcome::Miss, status, clock::now());
+                }
+                // A chunk is gone and is not to be had: as if nothing had been found.
+                (None, None, Fwd::Miss)
+            }
+            Found::Asks { validates, on_error, why } => {
+                (validates.clone(), validates.filter(|_| on_error), why)
+            }
+            Found::Relays(why, _) => (None, None, why),
+        };
         if self.goes_by_itself(&visit, validates.is_some(), fallback.is_some()) {
             return self.relay(visit, why, None).await;
         }
         let obtained = self.0.fills.obtain(visit.wanted(validates, self.selecting(&visit))).await;
-        if let Some(stored) = fallback.filter(|_| obtained.is_error())
-            && let Some(at_hand) = self.at_hand(&visit, &stored)
+        if let Some(stored) =
+            fallback.filter(|stored| obtained.is_error() && self.0.memory.holds(&stored.body))
+            && let Some(at_hand) = self.at_hand(&mut visit, &stored)
         {
             let now = clock::now();
             let status = status_field::hit(stored.freshness.ttl(now));
@@ -209,7 +230,7 @@ impl Edge {
                 drop(body);
                 self.relay(visit, why, head.shared.err()).await
             }
-            Obtained::Filling { head, body, began } => {
+            Obtained::Filling { head, mut body, began } => {
                 visit.account.origin = Some(head.server);
                 let outcome = match (began, head.shared) {
                     (_, Err(_)) if !head.kept => Outcome::Pass,
@@ -218,24 +239,25 @@ impl Edge {
                 };
                 let (asked, detail) = (began.then_some(head.status.as_u16()), head.shared.err());
                 let status = status_field::fwd(why, asked, head.kept && began, !began, None, detail);
-                answer::filling(visit, &head, body, outcome, status)
+                let part = self.part_of_growing(&visit, &head, &mut body).await;
+                answer::filling(visit, &head, (part, body), outcome, status)
             }
             Obtained::Freshened { stored, server, began } => {
                 visit.account.origin = Some(server);
-                let Some(at_hand) = self.at_hand(&visit, &stored) else {
+                let Some(in_hand) = self.in_hand(&mut visit, &stored).await else {
                     return self.relay(visit, why, Some("chunk-missing")).await;
                 };
                 let outcome = if began { Outcome::Revalidated } else { Outcome::Joined };
                 let status = status_field::fwd(why, began.then_some(304), began, !began, None, None);
-                answer::stored(visit, &stored, at_hand, outcome, status, clock::now())
+                answer::stored(visit, &stored, in_hand, outcome, status, clock::now())
             }
             Obtained::Stored(stored) => {
-                let Some(at_hand) = self.at_hand(&visit, &stored) else {
+                let Some(in_hand) = self.in_hand(&mut visit, &stored).await else {
                     return self.relay(visit, why, Some("chunk-missing")).await;
                 };
                 let now = clock::now();
                 let status = status_field::hit(stored.freshness.ttl(now));
-                answer::stored(visit, &stored, at_hand, Outcome::Hit, status, now)
+                answer::stored(visit, &stored, in_hand, Outcome::Hit, status, now)
             }
             Obtained::Released { .. } => self.relay(visit, why, Some("not-shared")).await,
             Obtained::Failed(failure) => {
@@ -256,7 +278,9 @@ impl Edge {
             Use::Fresh { ttl } => Found::Serves { stored: stored.clone(), ttl, refresh: false },
             Use::WhileRevalidating { ttl } => Found::Serves { stored: stored.clone(), ttl, refresh: true },
             // To be told that a body which is not there has not changed helps nobody.
-            Use::Validate { .. } if !self.0.memory.holds(stored) => nothing(Fwd::Stale),
+            Use::Validate { .. } if stored.content_tag().is_none() && !self.0.memory.holds(&stored.body) => {
+                nothing(Fwd::Stale)
+            }
             Use::Validate { on_error } => {
                 Found::Asks { validates: Some(stored.clone()), on_error, why: Fwd::Stale }
             }
@@ -302,10 +326,56 @@ impl Edge {
             || (visit.says_more() && !fallback && self.0.fills.passes(&visit.route.key))
     }
 
-    /// The part of a stored response that a request gets and its bytes, if they are all there.
-    fn at_hand(&self, visit: &Visit, stored: &StoredResponse) -> Option<(Part, Pieces)> {
+    /// The part of a stored response that a request gets, and its bytes or who reads them, if its first byte is there now.
+    ///
+    /// Bytes that are there are taken at once, as far as that pins little memory: a whole window of what could not be had
+    /// again, a few chunks of what could.
+    fn at_hand(&self, visit: &mut Visit, stored: &StoredResponse) -> Option<(Part, From)> {
         let part = answer::part_of(visit, stored.status, &stored.headers, Some(stored.length));
-        Some((part, answer::pieces(&self.0.memory, visit, stored, part)?))
+        let Some((first, last)) = part.bytes(stored.length).filter(|_| visit.parts.method != Method::HEAD)
+        else {
+            return Some((part, From::Pieces(Pieces::new())));
+        };
+        let (memory, body) = (&self.0.memory, &stored.body);
+        let again = stored.content_tag().is_some();
+        let pinned = if again { PINNED } else { self.0.fills.window() };
+        if last - first < pinned && !matches!(part, Part::Ranges { .. }) {
+            return Some((part, From::Pieces(memory.pieces(body, first, last)?)));
+        }
+        let there = if again { memory.holds_at(body, first) } else { memory.holds(body) };
+        there.then(|| (part, From::Reader(self.read(visit, stored, first, last))))
+    }
+
+    /// As [`Edge::at_hand`], after the origin was asked for what is missing; `None` if it does not have it.
+    async fn in_hand(&self, visit: &mut Visit, stored: &StoredResponse) -> Option<(Part, From)> {
+        if let Some(at_hand) = self.at_hand(visit, stored) {
+            return Some(at_hand);
+        }
+        stored.content_tag()?;
+        let part = answer::part_of(visit, stored.status, &stored.headers, Some(stored.length));
+        let (first, last) = part.bytes(stored.length)?;
+        let mut reader = self.read(visit, stored, first, last);
+        reader.ready().await.ok()?;
+        Some((part, From::Reader(reader)))
+    }
+
+    fn read(&self, visit: &mut Visit, stored: &StoredResponse, first: u64, last: u64) -> Reader {
+        visit.end_hop();
+        self.0.fills.read(stored, &visit.wanted(None, self.selecting(visit)), first, last)
+    }
+
+    /// The part of a growing body that a request gets. While the length is unknown, a range is answered as one once its last
+    /// byte is there, if it is not too long to wait for.
+    async fn part_of_growing(&self, visit: &Visit, head: &FillHead, body: &mut Reader) -> Part {
+        let part = |length| answer::part_of(visit, head.status, &head.headers, length);
+        let part_now = part(head.length);
+        let Part::Range { first, last, length: None } = part_now else { return part_now };
+        if !head.kept || last - first >= self.0.fills.window() / 2 {
+            return Part::Whole;
+        }
+        body.turn_to(first, Some(last));
+        body.reaches(last).await;
+        part(body.length())
     }
 }
 
@@ -391,6 +461,18 @@ impl Visit {
             client: &self.parts.headers,
             selecting,
             validates,
+            span: self.span(),
+        }
+    }
+
+    /// The part of a body that this request can be answered with, before anything is known of the body.
+    fn span(&self) -> Option<Span> {
+        match range::parse(&self.parts.headers) {
+            Requested::Ranges(specs) if self.parts.method == Method::GET => match specs[..] {
+                [Spec::From { first, last }] => Some(Span { first, last }),
+                _ => None,
+            },
+            _ => None,
         }
     }
 

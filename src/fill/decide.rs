@@ -3,7 +3,7 @@
 //! Pure: plain values in, plain values out.
 
 use crate::{
-    cache::{ChunkId, Selecting, StoredParts, StoredResponse},
+    cache::{Body, CacheSettings, Selecting, StoredParts, StoredResponse},
     fill::{
         request::selects_nothing,
         task::{Ask, FillHead},
@@ -40,6 +40,13 @@ pub(super) fn arrived(head: &mut Head) {
     }
 }
 
+/// Makes of the head of a part the one that the whole would have.
+pub(super) fn as_whole(head: &mut Head, length: u64) {
+    head.status = StatusCode::OK;
+    head.headers.remove(header::CONTENT_RANGE);
+    head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+}
+
 /// Says an answer of this status that the origin could not do its work just now? Then it says nothing of what is stored.
 pub(super) fn is_failure(status: StatusCode) -> bool {
     status.is_server_error() || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
@@ -52,7 +59,7 @@ pub(super) fn decide(
     born: Number,
     length: Option<u64>,
     delimited_by_close: bool,
-    body_limit: u64,
+    settings: &CacheSettings,
 ) -> Decision {
     let directives = Directives::response(&head.headers);
     let policy = ask.policy.as_deref();
@@ -60,7 +67,9 @@ pub(super) fn decide(
     let selecting = selecting(&head.headers, &ask.request.headers);
     let storable = may_keep(&head, ask, &directives).and(if delimited_by_close {
         Err("close-delimited")
-    } else if length.is_some_and(|length| length > body_limit) {
+    } else if length
+        .is_some_and(|length| length > settings.limit(content_tag(&head.headers, policy).is_some()))
+    {
         Err("too-long")
     } else {
         Ok(())
@@ -141,14 +150,14 @@ pub(super) fn freshened(
         etag,
         last_modified,
         length: old.length,
-        chunks: old.chunks.clone(),
+        body: old.body.clone(),
         freshness,
         born,
     }))
 }
 
-/// The stored response for an answer whose body came whole.
-pub(super) fn stored(head: &FillHead, ask: &Ask, length: u64, chunks: Arc<[ChunkId]>) -> StoredResponse {
+/// The stored response for an answer whose body came, or a part of it.
+pub(super) fn stored(head: &FillHead, ask: &Ask, length: u64, body: Arc<Body>) -> StoredResponse {
     let (etag, last_modified) = validators(&head.headers, ask.policy.as_deref());
     StoredResponse::new(StoredParts {
         status: head.status,
@@ -157,7 +166,7 @@ pub(super) fn stored(head: &FillHead, ask: &Ask, length: u64, chunks: Arc<[Chunk
         etag,
         last_modified,
         length,
-        chunks,
+        body,
         freshness: head.freshness,
         born: head.born,
     })
@@ -244,6 +253,12 @@ fn validators(headers: &HeaderMap, policy: Option<&Policy>) -> (Option<HeaderVal
         ValidatorRule::Content => (tag, None),
         ValidatorRule::None => (None, None),
     }
+}
+
+/// The validator that names the bytes of an answer and no others, as the rule trusts it.
+pub(super) fn content_tag(headers: &HeaderMap, policy: Option<&Policy>) -> Option<HeaderValue> {
+    let strong = |tag: &HeaderValue| EntityTag::parse(tag.as_bytes()).is_some_and(|tag| !tag.is_weak());
+    validators(headers, policy).0.filter(strong)
 }
 
 /// The selecting fields an answer was chosen by, with the values the request sent.

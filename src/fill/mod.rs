@@ -3,37 +3,48 @@
 //! A request that finds nothing it may be answered from *obtains* a response: it joins a fill under way or begins one,
 //! waits for the head, and reads the growing body at its own pace.
 
+mod bodies;
 mod decide;
 mod growing;
+#[cfg(test)]
+mod growing_tests;
+mod pump;
+mod reader;
 mod request;
+mod slice;
 mod table;
 mod task;
 
 use crate::{
-    cache::{CacheSettings, Key, Memory, Selecting, StoredResponse},
+    cache::{Body, CHUNK, CacheSettings, Key, Memory, Selecting, StoredResponse},
     ledger::{Ledger, Number},
-    origin::OriginRequest,
     rules::Policy,
     site::Site,
     telemetry::Metrics,
 };
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use growing::Growing;
+use http::{HeaderMap, HeaderName, StatusCode, header};
+use slice::Source;
 use std::{net::SocketAddr, sync::Arc};
 use task::{Ask, Fill, Phase};
 
 pub use decide::VIA;
-pub use growing::{Cut, Growing, Reader};
+pub use growing::Cut;
+pub use reader::Reader;
 pub use request::says_more;
 pub use task::{Failure, FillHead};
 
 /// Fills that may die before their head for one waiter before it gives up.
 const ATTEMPTS: u8 = 3;
+/// From here on a part of a body nothing is known of is asked for by itself, bytes. What is before comes as fast with the whole.
+const FAR: u64 = 4 * CHUNK as u64;
 /// Fills one request may leave because what they brought is for others.
 const LEAVES: u8 = 4;
 
 /// All fills of the node.
 pub struct Fills {
     table: table::Table,
+    bodies: Arc<bodies::Bodies>,
     memory: Memory,
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
@@ -62,6 +73,34 @@ pub struct Wanted<'a> {
     pub selecting: Vec<HeaderName>,
     /// A stored response to validate, if it is stale by age alone.
     pub validates: Option<Arc<StoredResponse>>,
+    /// The part of the body that is wanted, if a part will do.
+    pub span: Option<Span>,
+}
+
+/// Bytes that a request wants of a body whose length is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub first: u64,
+    /// Last byte, itself included; `None`: to the end.
+    pub last: Option<u64>,
+}
+
+impl Span {
+    /// The first byte of its first chunk.
+    fn start(self) -> u64 {
+        self.first / CHUNK as u64 * CHUNK as u64
+    }
+
+    /// The byte behind its last chunk.
+    fn end(self) -> Option<u64> {
+        self.last.map(|last| (last / CHUNK as u64).saturating_add(1).saturating_mul(CHUNK as u64))
+    }
+
+    /// Where nothing is known of a body, it is asked for from its first byte unless what is wanted is far behind that.
+    fn is_far(self) -> bool {
+        self.first >= FAR
+    }
 }
 
 /// What came of it.
@@ -115,7 +154,8 @@ impl Fills {
         metrics: Arc<Metrics>,
         settings: CacheSettings,
     ) -> Arc<Fills> {
-        Arc::new(Fills { table: table::Table::new(), memory, ledger, metrics, settings })
+        let (table, bodies) = (table::Table::new(), Arc::default());
+        Arc::new(Fills { table, bodies, memory, ledger, metrics, settings })
     }
 
     /// Waiting for a fill of this key is not worth while: the last answer could not be shared.
@@ -166,7 +206,9 @@ impl Fills {
                     wanted.validates = Some(stored);
                 }
                 Phase::Freshened(stored, server) => return Obtained::Freshened { stored, server, began },
+                Phase::Apart => return Obtained::Released { failed: false },
                 Phase::Dead(Failure::OtherValidator) => wanted.validates = None,
+                Phase::Dead(Failure::NoParts) => wanted.span = None,
                 Phase::Dead(failure)
                     if matches!(failure, Failure::BrokenOff { .. })
                         && !began
@@ -198,12 +240,13 @@ impl Fills {
         let born = self.ledger.last();
         let joined = self.table.join_or_begin(
             wanted.key,
+            wanted.span,
             |fill| {
-                let joins = !begin.alone
+                !begin.alone
                     && fill.fits(wanted.client)
                     && !fill.is_covered()
-                    && !self.outdated(wanted, fill.born);
-                joins.then(|| fill.body().reader()).flatten()
+                    && fill.has(wanted.span)
+                    && !self.outdated(wanted, fill.born)
             },
             || {
                 if let Some(stored) = self.stored_since(wanted) {
@@ -212,19 +255,46 @@ impl Fills {
                 // Looked at after `born` was noted: what a purge covers by now is not asked about, and what one covers
                 // later is outdated by it.
                 let replaces = wanted.validates.clone().filter(|old| !self.outdated(wanted, old.born));
-                Ok(Fill::new(ask(wanted, replaces, begin), born))
+                Ok(Arc::new(Fill::new(self, ask(wanted, replaces, begin), born)))
             },
         );
-        if let Ok((fill, _, true)) = &joined {
-            tokio::spawn(task::run(self.clone(), fill.clone()));
-        }
-        joined
+        joined.map(|(fill, reader, began)| {
+            if began {
+                tokio::spawn(task::run(self.clone(), fill.clone()));
+            }
+            (fill, reader, began)
+        })
+    }
+
+    /// A reader of a stored body for the bytes `first..=last`. What no tier has of it is asked for where `wanted` would be.
+    pub fn read(
+        self: &Arc<Self>,
+        stored: &StoredResponse,
+        wanted: &Wanted<'_>,
+        first: u64,
+        last: u64,
+    ) -> Reader {
+        let growing = self.grow(&stored.body);
+        growing.fetches(&Source::of_stored(self, wanted, stored));
+        let mut reader = Reader::new(&growing, first);
+        reader.turn_to(first, Some(last));
+        reader
+    }
+
+    /// Bytes a fill may hold.
+    pub fn window(&self) -> u64 {
+        self.settings.fill_window
+    }
+
+    fn grow(&self, body: &Arc<Body>) -> Arc<Growing> {
+        self.bodies.grow(body, &self.memory, self.settings.fill_window)
     }
 
     fn stored_since(&self, wanted: &Wanted<'_>) -> Option<Arc<StoredResponse>> {
         let slot = self.memory.slot(wanted.key)?;
         let stored = slot.select(wanted.client)?;
-        let serves = stored.is_fresh() && !self.outdated(wanted, stored.born) && self.memory.holds(stored);
+        let had = stored.content_tag().is_some() || self.memory.holds(&stored.body);
+        let serves = had && stored.is_fresh() && !self.outdated(wanted, stored.born);
         serves.then(|| stored.clone())
     }
 
@@ -243,28 +313,22 @@ struct Begin {
 
 /// What the fill for a request sends and is joined by.
 fn ask(wanted: &Wanted<'_>, replaces: Option<Arc<StoredResponse>>, begin: Begin) -> Ask {
-    let policy = wanted.policy.map(|policy| &**policy);
-    let mut headers = request::fields(wanted.client, policy, &wanted.selecting);
-    for name in wanted.added.keys() {
-        headers.remove(name);
+    let mut request = request::get(wanted);
+    let assumed = Selecting::new(wanted.selecting.clone(), &request.headers);
+    let conditional =
+        replaces.as_ref().is_some_and(|stored| request::conditions(&mut request.headers, stored));
+    let span = wanted.span.filter(|span| span.is_far() && !conditional);
+    if let Some(span) = span {
+        request.headers.insert(header::RANGE, slice::range_field(span.start(), span.end()));
     }
-    for (name, value) in &wanted.added {
-        headers.append(name, value.clone());
-    }
-    let conditional = replaces.as_ref().is_some_and(|stored| request::conditions(&mut headers, stored));
-    let assumed = Selecting::new(wanted.selecting.clone(), &headers);
-    let target = match wanted.query {
-        Some(query) => format!("{}?{query}", wanted.path),
-        None => wanted.path.to_owned(),
-    };
-    let host = wanted.origin_host.clone();
     Ask {
         key: wanted.key.clone(),
         site: wanted.site.clone(),
         policy: wanted.policy.cloned(),
         path: wanted.path.to_owned(),
         query: wanted.query.map(str::to_owned),
-        request: OriginRequest { method: Method::GET, target, host, headers, upgrade: None },
+        request,
+        span,
         replaces,
         conditional,
         assumed,

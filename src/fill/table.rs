@@ -5,7 +5,7 @@
 use crate::{
     cache::Key,
     clock,
-    fill::{growing::Reader, task::Fill},
+    fill::{Reader, Span, task::Fill},
 };
 use std::{
     collections::HashMap,
@@ -40,22 +40,23 @@ impl Table {
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A reader of a fill under `key` that `join` accepts, or of the one `begin` makes, in one step. Tells whether it was
-    /// made. What `begin` finds instead is the error.
+    /// A reader, for `span` or the whole, of a fill under `key` that `joins` accepts, or of the one `begin` makes, in one
+    /// step. Tells whether it was made. What `begin` finds instead is the error.
     pub(super) fn join_or_begin<E>(
         &self,
         key: &Key,
-        join: impl Fn(&Fill) -> Option<Reader>,
-        begin: impl FnOnce() -> Result<(Arc<Fill>, Reader), E>,
+        span: Option<Span>,
+        joins: impl Fn(&Fill) -> bool,
+        begin: impl FnOnce() -> Result<Arc<Fill>, E>,
     ) -> Result<(Arc<Fill>, Reader, bool), E> {
         let mut shard = self.shard(key);
         // The youngest first: it is the least likely to be covered.
-        let mut fills = shard.fills.get(key).into_iter().flatten().rev();
-        if let Some((fill, reader)) = fills.find_map(|fill| Some((fill.clone(), join(fill)?))) {
-            return Ok((fill, reader, false));
+        if let Some(fill) = shard.fills.get(key).into_iter().flatten().rev().find(|fill| joins(fill)) {
+            return Ok((fill.clone(), fill.reader(span), false));
         }
-        let (fill, reader) = begin()?;
+        let fill = begin()?;
         shard.fills.entry(key.clone()).or_default().push(fill.clone());
+        let reader = fill.reader(span);
         Ok((fill, reader, true))
     }
 

@@ -8,7 +8,7 @@ mod multipart;
 mod part;
 
 pub use account::{Account, Accounts, Arrival};
-pub use body::{Body, Source, Unclean};
+pub use body::{Body, Ranges, Source, Unclean};
 pub use failure::Plain;
 pub use multipart::{BodyPart, Boundary, Multipart};
 pub use part::{Part, part};
