@@ -87,7 +87,7 @@ impl Work {
                     self.told.fetch_add(1, SeqCst);
                     client.closed().await;
                 }
-                _ => kept = (n % 4 > 0).then_some(client),
+                _ => kept = (!n.is_multiple_of(4)).then_some(client),
             }
             reply
         })
