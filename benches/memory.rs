@@ -6,7 +6,7 @@ use bytes::Bytes;
 use criterion::Criterion;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use lectern::{
-    cache::{Chunk, Key, KeyParts, Memory, Selecting, StoredParts, StoredResponse},
+    cache::{Body, Chunk, Key, KeyParts, Memory, Selecting, StoredParts, StoredResponse},
     http_caching::Freshness,
     ledger::{Identity, Number},
     telemetry::Metrics,
@@ -43,14 +43,15 @@ fn fields() -> HeaderMap {
 fn store(memory: &Memory, at: usize, request: &HeaderMap) {
     let chunk = Chunk::seal(Bytes::from(format!("this is page {at}")));
     memory.keep_chunk(&chunk);
+    let length = chunk.bytes.len() as u64;
     let stored = StoredParts {
         status: StatusCode::OK,
         headers: fields(),
         selecting: Selecting::new(vec![header::ACCEPT_ENCODING], request),
         etag: None,
         last_modified: None,
-        length: chunk.bytes.len() as u64,
-        chunks: Arc::new([chunk.id]),
+        length,
+        body: Arc::new(Body::of(length, vec![chunk.id])),
         freshness: Freshness {
             lifetime: 600,
             initial_age: 0,
@@ -70,7 +71,7 @@ fn look_up(memory: &Memory, key: &Key, request: &HeaderMap) -> usize {
     let Some(slot) = memory.slot(key) else { return 0 };
     let Some(stored) = slot.select(request) else { return 0 };
     black_box(stored.usable(RECEIVED + Duration::from_secs(60)));
-    memory.body(stored, 0, stored.length - 1).map_or(0, |pieces| pieces.len())
+    memory.pieces(&stored.body, 0, stored.length - 1).map_or(0, |pieces| pieces.len())
 }
 
 fn main() {

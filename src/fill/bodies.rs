@@ -11,11 +11,11 @@ use std::{
 
 /// Growing bodies by the body they grow.
 #[derive(Default)]
-pub(super) struct Bodies(Mutex<HashMap<usize, Weak<Growing>>>);
+pub struct Bodies(Mutex<HashMap<usize, Weak<Growing>>>);
 
 impl Bodies {
     /// The growing body of `body`: the one that others use, or a new one.
-    pub(super) fn grow(self: &Arc<Bodies>, body: &Arc<Body>, memory: &Memory, window: u64) -> Arc<Growing> {
+    pub fn grow(self: &Arc<Bodies>, body: &Arc<Body>, memory: &Memory, window: u64) -> Arc<Growing> {
         let mut bodies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = bodies.entry(address(body)).or_default();
         known.upgrade().unwrap_or_else(|| {

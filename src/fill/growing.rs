@@ -42,7 +42,7 @@ const TOO_SHORT: Cut = Cut { fault: Fault::Origin, word: "origin-closed" };
 
 /// Names a run of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RunId(u64);
+pub struct RunId(u64);
 
 /// Contiguous chunks that are coming.
 struct Run {
@@ -82,7 +82,7 @@ struct State {
 }
 
 /// A growing body.
-pub(super) struct Growing {
+pub struct Growing {
     body: Arc<Body>,
     memory: Memory,
     /// Bytes a run may hold for readers behind, and be ahead of its first.
@@ -192,7 +192,7 @@ impl Growing {
     }
 
     /// Begins the run from `start`, a chunk's first byte, to `end` if that is known.
-    pub(super) fn begin(&self, start: u64, end: Option<u64>) -> RunId {
+    pub fn begin(&self, start: u64, end: Option<u64>) -> RunId {
         self.state().begin(start, end)
     }
 
@@ -246,7 +246,7 @@ impl Growing {
     }
 
     /// Makes room for what is to come, so that chunks are allocated in their right size.
-    pub(super) fn expect(&self, run: RunId, end: Option<u64>) {
+    pub fn expect(&self, run: RunId, end: Option<u64>) {
         if let Some(run) = self.state().run(run) {
             run.end = end.or(run.end);
             let left = run.end.map_or(CHUNK as u64, |end| end - run.came);
@@ -260,7 +260,7 @@ impl Growing {
     ///
     /// # Errors
     /// The bytes are not of this body.
-    pub(super) fn append(&self, id: RunId, piece: &[u8]) -> Result<Vec<Chunk>, Cut> {
+    pub fn append(&self, id: RunId, piece: &[u8]) -> Result<Vec<Chunk>, Cut> {
         let mut state = self.state();
         let keep = state.keep;
         let Some(run) = state.runs.iter().position(|run| run.id == id) else { return Ok(Vec::new()) };
@@ -278,7 +278,7 @@ impl Growing {
     ///
     /// # Errors
     /// The bytes are not of this body, or it ended before its end.
-    pub(super) fn seal(&self, id: RunId) -> Result<Option<Chunk>, Cut> {
+    pub fn seal(&self, id: RunId) -> Result<Option<Chunk>, Cut> {
         let mut state = self.state();
         let keep = state.keep;
         let Some(run) = state.run(id) else { return Ok(None) };
@@ -291,7 +291,7 @@ impl Growing {
     }
 
     /// The run is over and brought all of itself.
-    pub(super) fn end(&self, id: RunId) {
+    pub fn end(&self, id: RunId) {
         let mut state = self.state();
         if let Some(run) = state.run(id) {
             (run.shown, run.end) = (run.came, Some(run.came));
@@ -530,6 +530,12 @@ impl Run {
 
 impl State {
     fn begin(&mut self, start: u64, end: Option<u64>) -> RunId {
+        if !self.keep {
+            // Who waited for a part gets the whole of what only passes through.
+            for place in self.places.iter_mut().flatten() {
+                place.at = place.at.min(start);
+            }
+        }
         let id = RunId(self.begun);
         self.begun += 1;
         let (sealed, open) = (VecDeque::new(), BytesMut::new());

@@ -30,7 +30,7 @@ pub struct Reader {
 
 impl Reader {
     /// A reader from `at` on.
-    pub(super) fn new(growing: &Arc<Growing>, at: u64) -> Reader {
+    pub fn new(growing: &Arc<Growing>, at: u64) -> Reader {
         Reader { growing: growing.clone(), place: growing.sit(at), at, end: u64::MAX, ahead: None }
     }
 

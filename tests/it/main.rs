@@ -9,7 +9,9 @@
 //! - `continuations`: what is cut goes on if its bytes have a name; what is not whole is not served as whole.
 //! - `corpus`: what a fuzzer found once stays found.
 //! - `ends`: bodies that end wrongly, bytes between responses, origins that are down, slow or mad.
+//! - `explain`: what it says of a request is what becomes of it then, and nothing comes of saying it.
 //! - `fills`: how long a fill lives, what it may hold, and that nothing short or wrong comes of it.
+//! - `interleavings`: random orders of everything that can meet, held to a model.
 //! - `kolibri`: before Kolibri as it was measured, with its faults.
 //! - `limit`: who takes too long, too much or too many is ended, and the others are served.
 //! - `moodle`: before Moodle as it was measured, with its faults.
@@ -24,6 +26,7 @@
 //! - `support_selftest`: the origin and the clients do what the other tests rely on.
 //! - `tenant`: whose page it is: hosts, schemes and spellings that must not meet in one entry.
 //! - `tls`: who is shown which certificate, and what is asked of whom.
+//! - `upgrade`: a new process takes the place of the running one, and nobody notices.
 //! - `validation`: conditions, of clients and of the edge's own.
 //! - `vary`: variants of one URL: chosen by the request's fields, bounded, never mixed.
 //! - `window`: what a fill holds for readers that are behind, and what becomes of them.
@@ -39,7 +42,9 @@ mod config;
 mod continuations;
 mod corpus;
 mod ends;
+mod explain;
 mod fills;
+mod interleavings;
 mod kolibri;
 mod limit;
 mod moodle;
@@ -55,6 +60,7 @@ mod support;
 mod support_selftest;
 mod tenant;
 mod tls;
+mod upgrade;
 mod validation;
 mod vary;
 mod window;

@@ -87,7 +87,7 @@ impl Connection {
     }
 
     /// FIN, and then reads what the peer still sends, so that no RST overtakes the answer.
-    async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         if self.wire.half_close().await.is_ok() {
             loop {
                 self.buffer.clear();
