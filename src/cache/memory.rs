@@ -59,6 +59,13 @@ impl Memory {
         }
     }
 
+    /// The slot of `key`, for people who wonder: as [`Memory::slot`], but one that is not there is not asked for. What is
+    /// looked at counts as used once (moka has no other way).
+    pub fn look_at(&self, key: &Key) -> Option<Arc<Slot>> {
+        let there = self.held.contains_key(&Name::Slot(key.clone()));
+        there.then(|| self.slot(key)).flatten()
+    }
+
     /// The bytes `first..=last` of a stored body, or `None` if a chunk is missing.
     ///
     /// All chunks are taken at once: what a reader has begun it can end, whatever is evicted meanwhile.
@@ -99,6 +106,11 @@ impl Memory {
     /// Are all chunks of a body there just now?
     pub fn holds(&self, body: &Body) -> bool {
         body.whole().is_some_and(|names| names.iter().all(|id| self.has_chunk(id)))
+    }
+
+    /// Are the chunks with the bytes `first..=last` of a body there just now?
+    pub fn holds_bytes(&self, body: &Body, first: u64, last: u64) -> bool {
+        chunks_of(first, last).all(|i| body.id(i).is_some_and(|id| self.has_chunk(&id)))
     }
 
     /// Keeps a sealed chunk.

@@ -40,6 +40,11 @@ impl Selecting {
         &self.names
     }
 
+    /// The names with the values; `None` for a field that was absent.
+    pub fn pairs(&self) -> impl Iterator<Item = (&HeaderName, Option<&[u8]>)> {
+        self.names.iter().zip(self.values.iter().map(SelectingValue::as_bytes))
+    }
+
     /// Whether a request has the same values (RFC 9111 §4.1).
     pub fn matches(&self, request: &HeaderMap) -> bool {
         vary::same(&self.names, &self.values, request)

@@ -38,6 +38,39 @@ impl Node {
         body: &impl Serialize,
         streams: &mut Streams<'_>,
     ) -> Result<A, Exit> {
+        let call = self.call(path, streams)?;
+        let body = serde_json::to_string(body)
+            .map_err(|error| streams.fail(Exit::Usage, format_args!("{error}")))?;
+        let sent = self
+            .agent()
+            .post(&call.url)
+            .header("authorization", &call.bearer)
+            .header("content-type", "application/json")
+            .send(body);
+        answered(&call.url, sent, streams)
+    }
+
+    /// Gets, with this query and these fields, and gives the answer; a failure is told as by [`Node::post`].
+    pub(super) fn get<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        fields: &[(&str, String)],
+        streams: &mut Streams<'_>,
+    ) -> Result<A, Exit> {
+        let call = self.call(path, streams)?;
+        let mut asking = self.agent().get(&call.url).header("authorization", &call.bearer);
+        for (name, value) in query {
+            asking = asking.query(name, value);
+        }
+        for (name, value) in fields {
+            asking = asking.header(*name, value);
+        }
+        answered(&call.url, asking.call(), streams)
+    }
+
+    /// Whom to call, and as whom.
+    fn call(&self, path: &str, streams: &mut Streams<'_>) -> Result<Call, Exit> {
         let token = self.token(streams)?;
         let control = self.control.clone().or_else(|| std::env::var("LECTERN_CONTROL").ok());
         let control = control.unwrap_or_else(|| "http://127.0.0.1:9180".into());
@@ -45,10 +78,12 @@ impl Node {
             return Err(not_an_address(&control, streams));
         }
         let url = format!("{}{path}", control.trim_end_matches('/'));
-        let body = serde_json::to_string(body)
-            .map_err(|error| streams.fail(Exit::Usage, format_args!("{error}")))?;
+        Ok(Call { url, bearer: format!("Bearer {token}") })
+    }
+
+    fn agent(&self) -> ureq::Agent {
         // a proxy set for the outside world must not see the token, nor may a redirect carry it elsewhere
-        let agent: ureq::Agent = ureq::Agent::config_builder()
+        ureq::Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
             .max_redirects(0)
@@ -56,25 +91,7 @@ impl Node {
             .timeout_connect(Some(CONNECT))
             .timeout_global(Some(self.timeout.0))
             .build()
-            .into();
-        let sent = agent
-            .post(&url)
-            .header("authorization", format!("Bearer {token}"))
-            .header("content-type", "application/json")
-            .send(body);
-        let (status, text) = sent
-            .and_then(|mut answer| {
-                let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string()?;
-                Ok((answer.status().as_u16(), text))
-            })
-            .map_err(|error| unanswered(&url, &error, streams))?;
-        if status == 200 {
-            return serde_json::from_str(&text).map_err(|_| not_a_lectern(&url, status, streams));
-        }
-        match serde_json::from_str::<Problem>(&text) {
-            Ok(problem) => Err(refused(&problem, streams)),
-            Err(_) => Err(not_a_lectern(&url, status, streams)),
-        }
+            .into()
     }
 
     fn token(&self, streams: &mut Streams<'_>) -> Result<String, Exit> {
@@ -93,6 +110,33 @@ impl Node {
             return Err(streams.fail(Exit::Permission, format_args!("{text}")));
         }
         Ok(token.to_string())
+    }
+}
+
+/// One call: its URL, and the token that it shows.
+struct Call {
+    url: String,
+    bearer: String,
+}
+
+/// Reads the answer.
+fn answered<A: DeserializeOwned>(
+    url: &str,
+    sent: Result<http::Response<ureq::Body>, ureq::Error>,
+    streams: &mut Streams<'_>,
+) -> Result<A, Exit> {
+    let (status, text) = sent
+        .and_then(|mut answer| {
+            let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string()?;
+            Ok((answer.status().as_u16(), text))
+        })
+        .map_err(|error| unanswered(url, &error, streams))?;
+    if status == 200 {
+        return serde_json::from_str(&text).map_err(|_| not_a_lectern(url, status, streams));
+    }
+    match serde_json::from_str::<Problem>(&text) {
+        Ok(problem) => Err(refused(&problem, streams)),
+        Err(_) => Err(not_a_lectern(url, status, streams)),
     }
 }
 

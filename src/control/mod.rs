@@ -1,9 +1,11 @@
-//! The control API: purges with a number, reload, metrics, health. Whoever changes something shows a token.
+//! The control API: purges with a number, reload, explain, metrics, health. Whoever changes something, or looks into what is
+//! stored, shows a token.
 //!
 //! Every error is a problem document (RFC 9457). A call that is not allowed or not understood changes nothing and
-//! says what is missing. What lies left of this part in the order of imports (reload, names of sites, draining) is
+//! says what is missing. What lies left of this part in the order of imports (reload, explain, names of sites, draining) is
 //! handed in by the node as [`Control`]'s closures.
 
+mod explain;
 mod health;
 mod openapi;
 mod problem;
@@ -14,6 +16,7 @@ mod settings;
 mod tests;
 mod tokens;
 
+pub use explain::{Explain, FIELD};
 pub use health::Readiness;
 pub use openapi::openapi_json;
 pub use problem::Problem;
@@ -51,6 +54,8 @@ pub struct Control {
     pub resolve_site: ResolveSite,
     /// Loads, checks, builds, swaps. The error is the whole report, and nothing was changed.
     pub reload: Reload,
+    /// What would become of a request; changes nothing.
+    pub explain: Explain,
     /// Why the node is not ready, apart from the ledger; empty: it is.
     pub not_ready: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
 }

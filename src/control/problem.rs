@@ -92,6 +92,12 @@ impl Problem {
         )
     }
 
+    /// The request to explain is none. `detail` repeats nothing that may be secret.
+    pub(super) fn wrong_question(detail: String) -> Problem {
+        let title = "This is no request that could be explained";
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:lectern:wrong-question", title, detail)
+    }
+
     pub(super) fn reload_refused(report: String) -> Problem {
         Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,

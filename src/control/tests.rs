@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     ledger::{Ledger, LedgerSettings},
+    response::Explanation,
     telemetry::Metrics,
 };
 use http::{Request, StatusCode, header};
@@ -54,6 +55,11 @@ fn node() -> Node {
                 Box::pin(async move { answer })
             })
         },
+        explain: Arc::new(|request, https, client| Explanation {
+            method: request.method().to_string(),
+            url: format!("{https} {client} {:?}", request.headers()),
+            ..Explanation::default()
+        }),
         not_ready: {
             let reasons = reasons.clone();
             Arc::new(move || reasons.lock().unwrap().clone())
@@ -106,6 +112,26 @@ impl Node {
     async fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, None, "").await
     }
+}
+
+#[tokio::test]
+async fn an_explanation_is_of_the_request_that_was_asked_about_and_needs_a_token() {
+    let node = node();
+    let bearer = format!("Bearer {}", node.token);
+    let path = "/v1/explain?url=https%3A%2F%2Flms.example%2Fa&method=HEAD";
+    let answer = node.ask("GET", path, Some(&bearer), "").await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let told = answer.json();
+    assert_eq!(
+        (&told["method"], &told["url"]),
+        (&json!("HEAD"), &json!("true 192.0.2.7 {\"host\": \"lms.example\"}"))
+    );
+    assert_eq!(node.get(path).await.problem(), "no-token");
+    for path in ["/v1/explain", "/v1/explain?url=%2Fa", "/v1/explain?url=http%3A%2F%2Fa%2F&x=1"] {
+        let answer = node.ask("GET", path, Some(&bearer), "").await;
+        assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (422, "wrong-question"), "{path}");
+    }
+    assert_eq!(node.ledger.last().n, 0);
 }
 
 #[tokio::test]

@@ -11,11 +11,12 @@
 //! (fills, relays of unsafe methods) are tasks of their own.
 
 mod answer;
+mod explain;
 mod relay;
 mod route;
 
 use crate::{
-    cache::{CHUNK, Memory, Pieces, StoredResponse, Use},
+    cache::{CHUNK, Memory, Pieces, Slot, StoredResponse, Use},
     clock,
     fill::{FillHead, Fills, Obtained, Reader, Span, Wanted, says_more},
     http_caching::{
@@ -79,6 +80,50 @@ enum Found {
     Asks { validates: Option<Arc<StoredResponse>>, on_error: bool, why: Fwd },
 }
 
+/// How the bytes of a stored body are reached.
+enum Reach {
+    /// None is needed.
+    Nothing,
+    /// Taken at once, first to last, if all are there.
+    Pieces(u64, u64),
+    /// Read one after the other; whether reading can begin now.
+    Reader { first: u64, last: u64, there: bool },
+}
+
+/// What the verdict leaves to do.
+enum Course {
+    Refuses(StatusCode),
+    Relays(Fwd),
+    LooksUp,
+}
+
+/// How a request goes on that nothing stored answers.
+enum Way {
+    /// The client wants nothing that is not stored.
+    Refuses,
+    /// By itself; why, if the rules alone do not say so.
+    Relays { why: Fwd, own: Option<Own> },
+    /// By a fill.
+    Obtains { validates: Option<Arc<StoredResponse>>, fallback: Option<Arc<StoredResponse>>, why: Fwd },
+}
+
+/// Why a request that may be stored goes to the origin by itself.
+#[derive(Clone, Copy)]
+enum Own {
+    /// A HEAD brings no body, so it fills nothing.
+    Head,
+    /// A fill has no body; what this one asks for the origin must see.
+    Body,
+    /// The client wants nothing stored.
+    NoStore,
+    /// A learner's own copy of a private page: the origin can say 304, a fill could not.
+    ClientsCopy,
+    /// A script's own fields: the origin sees them. What others may share is filled without them, see `share_later`.
+    Fields,
+    /// What came last was for nobody else, and this one says more than a fill may.
+    PassMark,
+}
+
 impl Serve for Edge {
     type Body = Body;
 
@@ -140,61 +185,54 @@ impl Edge {
 
     /// What needs no origin: a refusal by rule, and what is stored and may serve. Else what was found, for [`Edge::ask`].
     fn at_once(&self, mut visit: Box<Visit>) -> Result<Response<Body>, (Box<Visit>, Found)> {
-        match &visit.route.verdict {
-            Verdict::Refuse(status) => {
-                let plain = Plain::new(*status, "rule");
+        match visit.course() {
+            Course::Refuses(status) => {
+                let plain = Plain::new(status, "rule");
                 return Ok(answer::plain(visit.account, Outcome::Refused, None, plain));
             }
-            Verdict::Pass => return Err((visit, Found::Relays(Fwd::Bypass))),
-            Verdict::Cache(_) | Verdict::Obey if visit.may_be_stored() => {}
-            Verdict::Cache(_) | Verdict::Obey => return Err((visit, Found::Relays(Fwd::Method))),
+            Course::Relays(why) => return Err((visit, Found::Relays(why))),
+            Course::LooksUp => {}
         }
         let now = visit.account.time;
-        let found = self.look_up(&visit, now);
+        let slot = self.0.memory.slot(&visit.route.key);
+        let found = self.look_up(&visit, slot.as_deref(), now, |stored| self.outdated(&visit, stored));
         let Found::Serves { stored, ttl, refresh } = &found else { return Err((visit, found)) };
         let Some(at_hand) = self.at_hand(&mut visit, stored) else { return Err((visit, found)) };
         if *refresh {
             visit.end_hop();
             self.0.fills.refresh(&visit.wanted(Some(stored.clone()), self.selecting(&visit)));
         }
-        if at_hand.0.bytes(stored.length).is_some_and(|(first, last)| !stored.body.knows(first, last)) {
+        if is_partial(&at_hand.0, stored) {
             let status = status_field::fwd(Fwd::Partial, None, true, false, None, None);
             return Ok(answer::stored(visit, stored, at_hand, Outcome::Miss, status, now));
         }
-        let outcome = if *ttl > 0 { Outcome::Hit } else { Outcome::Stale };
+        let outcome = outcome_of(*ttl);
         Ok(answer::stored(visit, stored, at_hand, outcome, status_field::hit(*ttl), now))
     }
 
     /// A request that the origin must be asked for: by a relay, or by a fill.
     async fn ask(&self, mut visit: Box<Visit>, found: Found) -> Response<Body> {
         visit.end_hop();
-        if let Found::Relays(why) = found {
-            return self.relay(visit, why, None).await;
+        if let Found::Serves { stored, .. } = &found
+            && !Directives::request(&visit.parts.headers).only_if_cached
+            && let Some(in_hand) = self.in_hand(&mut visit, stored).await
+        {
+            let status = status_field::fwd(Fwd::Partial, None, true, false, None, None);
+            return answer::stored(visit, stored, in_hand, Outcome::Miss, status, clock::now());
         }
-        if Directives::request(&visit.parts.headers).only_if_cached {
-            let plain = Plain::new(StatusCode::GATEWAY_TIMEOUT, "only-if-cached");
-            return answer::plain(visit.account, Outcome::Refused, None, plain);
-        }
-        let (validates, fallback, why) = match found {
-            Found::Serves { stored, .. } => {
-                if let Some(in_hand) = self.in_hand(&mut visit, &stored).await {
-                    let status = status_field::fwd(Fwd::Partial, None, true, false, None, None);
-                    return answer::stored(visit, &stored, in_hand, Outcome::Miss, status, clock::now());
-                }
-                // A chunk is gone and is not to be had: as if nothing had been found.
-                (None, None, Fwd::Miss)
+        let (validates, fallback, why) = match self.way(&visit, found) {
+            Way::Refuses => {
+                let plain = Plain::new(StatusCode::GATEWAY_TIMEOUT, "only-if-cached");
+                return answer::plain(visit.account, Outcome::Refused, None, plain);
             }
-            Found::Asks { validates, on_error, why } => {
-                (validates.clone(), validates.filter(|_| on_error), why)
-            }
-            Found::Relays(why) => (None, None, why),
+            Way::Relays { why, .. } => return self.relay(visit, why, None).await,
+            Way::Obtains { validates, fallback, why } => (validates, fallback, why),
         };
-        if self.goes_by_itself(&visit, validates.is_some(), fallback.is_some()) {
-            return self.relay(visit, why, None).await;
-        }
         let obtained = self.0.fills.obtain(visit.wanted(validates, self.selecting(&visit))).await;
         if let Some(stored) =
             fallback.filter(|stored| obtained.is_error() && self.0.memory.holds(&stored.body))
+            // Never across a record, though this request came before it.
+            && !self.outdated(&visit, &stored)
             && let Some(at_hand) = self.at_hand(&mut visit, &stored)
         {
             let now = clock::now();
@@ -252,11 +290,17 @@ impl Edge {
         }
     }
 
-    fn look_up(&self, visit: &Visit, now: SystemTime) -> Found {
+    fn look_up(
+        &self,
+        visit: &Visit,
+        slot: Option<&Slot>,
+        now: SystemTime,
+        outdated: impl FnOnce(&StoredResponse) -> bool,
+    ) -> Found {
         let nothing = |why| Found::Asks { validates: None, on_error: false, why };
-        let Some(slot) = self.0.memory.slot(&visit.route.key) else { return nothing(Fwd::UriMiss) };
+        let Some(slot) = slot else { return nothing(Fwd::UriMiss) };
         let Some(stored) = slot.select(&visit.parts.headers) else { return nothing(Fwd::VaryMiss) };
-        if self.outdated(visit, stored) {
+        if outdated(stored) {
             return nothing(Fwd::Stale);
         }
         match stored.usable(now) {
@@ -280,11 +324,16 @@ impl Edge {
         if stored.checked_at(touched) {
             return false;
         }
-        let outdated = self.0.ledger.outdated(&site.marks, visit.path(), visit.query(), stored.born);
+        let outdated = self.covered(visit, stored);
         if !outdated {
             stored.remember_check(touched);
         }
         outdated
+    }
+
+    /// The same, asked of the ledger itself.
+    fn covered(&self, visit: &Visit, stored: &StoredResponse) -> bool {
+        self.0.ledger.outdated(&visit.route.site.marks, visit.path(), visit.query(), stored.born)
     }
 
     /// The names the slot of a request is known to select by.
@@ -292,23 +341,47 @@ impl Edge {
         self.0.memory.slot(&visit.route.key).map_or_else(Vec::new, |slot| slot.selecting_names())
     }
 
-    /// Whether a request that found nothing goes to the origin by itself rather than as a fill.
-    fn goes_by_itself(&self, visit: &Visit, validates: bool, fallback: bool) -> bool {
+    /// How a request goes on that was not answered from what was found.
+    fn way(&self, visit: &Visit, found: Found) -> Way {
+        let (validates, fallback, why) = match found {
+            Found::Relays(why) => return Way::Relays { why, own: None },
+            // A chunk is gone: as if nothing had been found.
+            Found::Serves { .. } => (None, None, Fwd::Miss),
+            Found::Asks { validates, on_error, why } => {
+                (validates.clone(), validates.filter(|_| on_error), why)
+            }
+        };
+        if Directives::request(&visit.parts.headers).only_if_cached {
+            return Way::Refuses;
+        }
+        match self.goes_by_itself(visit, validates.is_some(), fallback.is_some()) {
+            Some(own) => Way::Relays { why, own: Some(own) },
+            None => Way::Obtains { validates, fallback, why },
+        }
+    }
+
+    /// Whether a request that found nothing goes to the origin by itself rather than as a fill, and why.
+    fn goes_by_itself(&self, visit: &Visit, validates: bool, fallback: bool) -> Option<Own> {
         let headers = &visit.parts.headers;
         let open = matches!(visit.route.verdict, Verdict::Obey);
         let credentials = headers.contains_key(header::COOKIE) || headers.contains_key(header::AUTHORIZATION);
         let conditional =
             headers.contains_key(header::IF_NONE_MATCH) || headers.contains_key(header::IF_MODIFIED_SINCE);
-        // A HEAD brings no body, so it fills nothing.
-        visit.parts.method == Method::HEAD
-            // A fill has no body; what this one asks for the origin must see.
-            || visit.body.as_ref().is_some_and(|body| !http_body::Body::is_end_stream(body))
-            || Directives::request(headers).no_store
-            // A learner's own copy of a private page: the origin can say 304, a fill could not.
-            || (open && credentials && conditional && !validates)
-            // A script's own fields: the origin sees them. What others may share is filled without them, see `share_later`.
-            || (visit.says_own_fields() && !self.0.fills.under_way(&visit.route.key))
-            || (visit.says_more() && !fallback && self.0.fills.passes(&visit.route.key))
+        if visit.parts.method == Method::HEAD && !fallback {
+            Some(Own::Head)
+        } else if visit.has_body() {
+            Some(Own::Body)
+        } else if Directives::request(headers).no_store {
+            Some(Own::NoStore)
+        } else if open && credentials && conditional && !validates {
+            Some(Own::ClientsCopy)
+        } else if visit.says_own_fields() && !fallback && !self.0.fills.under_way(&visit.route.key) {
+            Some(Own::Fields)
+        } else if visit.says_more() && !fallback && self.0.fills.passes(&visit.route.key, headers) {
+            Some(Own::PassMark)
+        } else {
+            None
+        }
     }
 
     /// The part of a stored response that a request gets, and its bytes or who reads them, if its first byte is there now.
@@ -317,18 +390,31 @@ impl Edge {
     /// again, a few chunks of what could.
     fn at_hand(&self, visit: &mut Visit, stored: &StoredResponse) -> Option<(Part, From)> {
         let part = answer::part_of(visit, stored.status, &stored.headers, Some(stored.length));
+        match self.reach(visit, stored, &part) {
+            Reach::Nothing => Some((part, From::Pieces(Pieces::new()))),
+            Reach::Pieces(first, last) => {
+                Some((part, From::Pieces(self.0.memory.pieces(&stored.body, first, last)?)))
+            }
+            Reach::Reader { first, last, there } => {
+                there.then(|| (part, From::Reader(self.read(visit, stored, first, last))))
+            }
+        }
+    }
+
+    /// How the bytes are reached that a part of a stored response needs.
+    fn reach(&self, visit: &Visit, stored: &StoredResponse, part: &Part) -> Reach {
         let Some((first, last)) = part.bytes(stored.length).filter(|_| visit.parts.method != Method::HEAD)
         else {
-            return Some((part, From::Pieces(Pieces::new())));
+            return Reach::Nothing;
         };
         let (memory, body) = (&self.0.memory, &stored.body);
         let again = stored.content_tag().is_some();
         let pinned = if again { PINNED } else { self.0.fills.window() };
         if last - first < pinned && !matches!(part, Part::Ranges { .. }) {
-            return Some((part, From::Pieces(memory.pieces(body, first, last)?)));
+            return Reach::Pieces(first, last);
         }
         let there = if again { memory.holds_at(body, first) } else { memory.holds(body) };
-        there.then(|| (part, From::Reader(self.read(visit, stored, first, last))))
+        Reach::Reader { first, last, there }
     }
 
     /// As [`Edge::at_hand`], after the origin was asked for what is missing; `None` if it does not have it.
@@ -364,6 +450,16 @@ impl Edge {
     }
 }
 
+/// Whether a part needs bytes that never came.
+fn is_partial(part: &Part, stored: &StoredResponse) -> bool {
+    part.bytes(stored.length).is_some_and(|(first, last)| !stored.body.knows(first, last))
+}
+
+/// What became of a request that was served from what is stored, with so many seconds of freshness left.
+const fn outcome_of(ttl: i64) -> Outcome {
+    if ttl > 0 { Outcome::Hit } else { Outcome::Stale }
+}
+
 impl Visit {
     /// Path, as the origin is asked and the key has it.
     fn path(&self) -> &str {
@@ -382,6 +478,29 @@ impl Visit {
     fn end_hop(&mut self) {
         fields::strip_hop_by_hop(&mut self.parts.headers);
         fields::join_cookies(&mut self.parts.headers);
+    }
+
+    fn course(&self) -> Course {
+        match &self.route.verdict {
+            Verdict::Refuse(status) => Course::Refuses(*status),
+            Verdict::Pass => Course::Relays(Fwd::Bypass),
+            Verdict::Cache(_) | Verdict::Obey if self.may_be_stored() => Course::LooksUp,
+            Verdict::Cache(_) | Verdict::Obey => Course::Relays(Fwd::Method),
+        }
+    }
+
+    /// Whether a body comes with it; of a request that is only talked about, whether it announces one.
+    fn has_body(&self) -> bool {
+        match &self.body {
+            Some(body) => !http_body::Body::is_end_stream(body),
+            None => self.announced().is_some(),
+        }
+    }
+
+    /// The length of the body it announces, if that has one.
+    fn announced(&self) -> Option<u64> {
+        let length = self.parts.headers.get(header::CONTENT_LENGTH)?;
+        length.to_str().ok()?.parse().ok().filter(|length| *length > 0)
     }
 
     fn may_be_stored(&self) -> bool {

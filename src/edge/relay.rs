@@ -100,7 +100,7 @@ impl Edge {
             received: head.received,
         };
         // Not while a fill without those fields is known to bring what is for nobody else.
-        if may_store(&exchange).is_ok() && !self.0.fills.passes(&visit.route.key) {
+        if may_store(&exchange).is_ok() && !self.0.fills.passes(&visit.route.key, request) {
             self.0.fills.refresh(&visit.wanted(None, Vec::new()));
         }
     }
@@ -108,7 +108,7 @@ impl Edge {
 
 impl Visit {
     /// The request as the origin gets it: the client's own fields, what ended here taken out, the edge's added.
-    fn relayed(&self) -> OriginRequest {
+    pub(super) fn relayed(&self) -> OriginRequest {
         let mut headers = self.parts.headers.clone();
         fields::forward(&mut headers, &self.asker());
         self.account.trace.apply(&mut headers);
@@ -125,7 +125,7 @@ impl Visit {
         }
     }
 
-    fn expects_continue(&self) -> bool {
+    pub(super) fn expects_continue(&self) -> bool {
         self.parts
             .headers
             .get(header::EXPECT)

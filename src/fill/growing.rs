@@ -512,6 +512,12 @@ impl Run {
 
 impl State {
     fn begin(&mut self, start: u64, end: Option<u64>) -> RunId {
+        if !self.keep {
+            // Who waited for a part gets the whole of what only passes through.
+            for place in self.places.iter_mut().flatten() {
+                place.at = place.at.min(start);
+            }
+        }
         let id = RunId(self.begun);
         self.begun += 1;
         let (sealed, open) = (VecDeque::new(), BytesMut::new());

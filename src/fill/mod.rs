@@ -10,6 +10,7 @@ mod growing;
 mod growing_tests;
 mod pump;
 mod reader;
+mod rehearse;
 mod request;
 mod slice;
 mod table;
@@ -31,7 +32,8 @@ pub use bodies::Bodies;
 pub use decide::VIA;
 pub use growing::{Cut, Growing, RunId};
 pub use reader::Reader;
-pub use request::says_more;
+pub use rehearse::Rehearsed;
+pub use request::{own_fields, says_more};
 pub use task::{Failure, FillHead};
 
 /// Fills that may die before their head for one waiter before it gives up.
@@ -158,9 +160,10 @@ impl Fills {
         Arc::new(Fills { table, bodies, memory, ledger, metrics, settings })
     }
 
-    /// Waiting for a fill of this key is not worth while: the last answer could not be shared.
-    pub fn passes(&self, key: &Key) -> bool {
-        self.table.passes(key)
+    /// For a request with these fields, waiting for a fill of this key is not worth while: the last answer could not be
+    /// shared.
+    pub fn passes(&self, key: &Key, headers: &HeaderMap) -> bool {
+        self.table.passes(key, headers)
     }
 
     /// A fill of this key is under way, which others may join.
@@ -176,30 +179,31 @@ impl Fills {
 
     /// Obtains a response: joins a fill or begins one, and waits for its head.
     ///
-    /// A waiter leaves a fill whose answer is for other selecting values, and begins or joins one for its own. If a fill
-    /// dies before its head because the origin broke off, one waiter begins anew and the others join it. A record of the
-    /// ledger that comes after the request's head does not disturb it: it may be answered with what it covers.
+    /// Who waits leaves a fill whose answer is for other selecting values, and begins or joins one for its own; so does who
+    /// began it, where the fill did not know that it should have sent them. If a fill dies before its head because the
+    /// origin broke off, one waiter begins anew and the others join it. A record of the ledger that comes after the
+    /// request's head does not disturb it: it may be answered with what it covers.
     pub async fn obtain(self: &Arc<Self>, mut wanted: Wanted<'_>) -> Obtained {
         let (mut attempt, mut leaves, mut by_itself) = (0, 0, false);
         loop {
-            let alone = by_itself || leaves == LEAVES || self.passes(wanted.key);
+            let alone = by_itself || leaves == LEAVES || self.passes(wanted.key, wanted.client);
             let begin = Begin { alone, attempt, unread: false };
             let (fill, body, began) = match self.join_or_begin(&wanted, begin) {
                 Ok(fill) => fill,
                 Err(stored) => return Obtained::Stored(stored),
             };
             match fill.decided().await {
-                Phase::Head(head) if !began && head.shared.is_err() => {
-                    return Obtained::Released { failed: says_failed(head.status) };
-                }
-                Phase::Head(head)
-                    if head.shared.is_ok() && !head.selecting.matches(wanted.client) && leaves < LEAVES =>
-                {
-                    leaves += 1;
-                    wanted.selecting.extend_from_slice(head.selecting.names());
-                    wanted.validates = None;
-                }
-                Phase::Head(head) => return Obtained::Filling { head, body, began },
+                Phase::Head(head) => match heed(&head, began, wanted.client) {
+                    Heed::Reads => return Obtained::Filling { head, body, began },
+                    Heed::Leaves if leaves < LEAVES => {
+                        leaves += 1;
+                        wanted.selecting.extend_from_slice(head.selecting.names());
+                        wanted.validates = None;
+                    }
+                    Heed::Leaves | Heed::GoesItself => {
+                        return Obtained::Released { failed: says_failed(head.status) };
+                    }
+                },
                 // What was validated for another is not validated for this one, if it is stale at once.
                 Phase::Freshened(stored, _) if !began && !stored.is_fresh() => {
                     by_itself = true;
@@ -241,21 +245,12 @@ impl Fills {
         let joined = self.table.join_or_begin(
             wanted.key,
             wanted.span,
-            |fill| {
-                !begin.alone
-                    && fill.fits(wanted.client)
-                    && !fill.is_covered()
-                    && fill.has(wanted.span)
-                    && !self.outdated(wanted, fill.born)
-            },
+            |fill| self.may_join(fill, wanted, begin),
             || {
                 if let Some(stored) = self.stored_since(wanted) {
                     return Err(stored);
                 }
-                // Looked at after `born` was noted: what a purge covers by now is not asked about, and what one covers
-                // later is outdated by it.
-                let replaces = wanted.validates.clone().filter(|old| !self.outdated(wanted, old.born));
-                Ok(Arc::new(Fill::new(self, ask(wanted, replaces, begin), born)))
+                Ok(Arc::new(Fill::new(self, ask(wanted, self.replaces(wanted), begin), born)))
             },
         );
         joined.map(|(fill, reader, began)| {
@@ -290,6 +285,21 @@ impl Fills {
         self.bodies.grow(body, &self.memory, self.settings.fill_window)
     }
 
+    /// Whether what `fill` brings may be for this request, as far as is known by now.
+    fn may_join(&self, fill: &Fill, wanted: &Wanted<'_>, begin: Begin) -> bool {
+        !begin.alone
+            && fill.fits(wanted.client)
+            && !fill.is_covered()
+            && fill.has(wanted.span)
+            && !self.outdated(wanted, fill.born)
+    }
+
+    /// The stored response that a fill asks about. Looked at after its `born` was noted: what a purge covers by now is not
+    /// asked about, and what one covers later is outdated by it.
+    fn replaces(&self, wanted: &Wanted<'_>) -> Option<Arc<StoredResponse>> {
+        wanted.validates.clone().filter(|old| !self.outdated(wanted, old.born))
+    }
+
     fn stored_since(&self, wanted: &Wanted<'_>) -> Option<Arc<StoredResponse>> {
         let slot = self.memory.slot(wanted.key)?;
         let stored = slot.select(wanted.client)?;
@@ -300,6 +310,29 @@ impl Fills {
 
     fn outdated(&self, wanted: &Wanted<'_>, born: Number) -> bool {
         self.ledger.outdated(&wanted.site.marks, wanted.path, wanted.query, born)
+    }
+}
+
+/// What a request makes of the head it waited for.
+enum Heed {
+    /// It is answered from it.
+    Reads,
+    /// It is of another variant: a fill for its own.
+    Leaves,
+    /// It is for somebody else.
+    GoesItself,
+}
+
+/// The second decision on joining, with all that the head says; the first was made before there was one. What came for a
+/// request itself is not for it either if it was chosen by fields that the fill did not send; a failure is the same in every
+/// variant.
+fn heed(head: &FillHead, began: bool, client: &HeaderMap) -> Heed {
+    if !began && head.shared.is_err() {
+        Heed::GoesItself
+    } else if !head.selecting.matches(client) && !says_failed(head.status) {
+        Heed::Leaves
+    } else {
+        Heed::Reads
     }
 }
 

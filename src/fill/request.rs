@@ -90,7 +90,12 @@ pub(super) fn selects_nothing(name: &HeaderName) -> bool {
 
 /// Whether a request says more than a fill may carry where no rule speaks: it is relayed.
 pub fn says_more(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| {
+    own_fields(headers).next().is_some()
+}
+
+/// The fields of a request that a fill may not carry where no rule speaks.
+pub fn own_fields(headers: &HeaderMap) -> impl Iterator<Item = &HeaderName> {
+    headers.keys().filter(|name| {
         !STANDARD.contains(name)
             && !name.as_str().starts_with("sec-")
             && WITHOUT.binary_search(&name.as_str()).is_err()

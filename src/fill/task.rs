@@ -290,10 +290,10 @@ fn answered(
         }
     }
     match head.shared {
-        Ok(()) => fills.table.unmark(&fill.ask.key),
-        // A failure says nothing of what will come.
-        Err(_) if fill.is_covered() || decide::is_failure(head.status) => {}
-        Err(_) => fills.table.mark(&fill.ask.key, fills.settings.pass_mark),
+        Ok(()) => fills.table.unmark(&fill.ask.key, &fill.ask.request.headers),
+        // A failure says nothing of what will come, nor does what is outdated.
+        Err(_) if is_outdated(fills, fill) || decide::is_failure(head.status) => {}
+        Err(_) => fills.table.mark(&fill.ask.key, &head.selecting, fills.settings.pass_mark),
     }
     let tag = decide::content_tag(&head.headers, fill.ask.policy.as_deref());
     // A part is of use only together with the others.
@@ -331,13 +331,19 @@ fn validated(fills: &Fills, fill: &Fill, head: &Head) -> Phase {
         fills.memory.withdraw(key, &old.body);
         return Phase::Dead(Failure::OtherValidator);
     };
-    if !new.is_fresh() {
-        fills.table.mark(key, fills.settings.pass_mark);
-    }
     if fill.is_covered() || !fills.memory.freshen(key, &new) {
         return Phase::Dead(Failure::OtherValidator);
     }
+    if !new.is_fresh() && !is_outdated(fills, fill) {
+        fills.table.mark(key, &new.selecting, fills.settings.pass_mark);
+    }
     Phase::Freshened(new, head.server)
+}
+
+/// Did a record of the ledger or an unsafe method cover a fill since it began?
+fn is_outdated(fills: &Fills, fill: &Fill) -> bool {
+    let Ask { site, path, query, .. } = &fill.ask;
+    fill.is_covered() || fills.ledger.outdated(&site.marks, path, query.as_deref(), fill.born)
 }
 
 /// Stores the head that names the chunks, which were kept before it; nothing if it is not to be kept, or if a record or an
@@ -346,7 +352,6 @@ fn store(fills: &Fills, fill: &Fill, head: &FillHead) {
     let (ask, body) = (&fill.ask, fill.body.body());
     let Some(length) = body.length().filter(|_| fill.body.keeps()) else { return };
     let stored = Arc::new(decide::stored(head, ask, length, body.clone()));
-    let outdated = || fills.ledger.outdated(&ask.site.marks, &ask.path, ask.query.as_deref(), fill.born);
-    fills.memory.store(&ask.key, &stored, || !fill.is_covered() && !outdated());
+    fills.memory.store(&ask.key, &stored, || !is_outdated(fills, fill));
     fills.memory.settle();
 }

@@ -17,7 +17,7 @@ mod tests;
 
 pub use chain::{Flaw, Identity};
 pub use error::LedgerError;
-pub use projection::SiteMarks;
+pub use projection::{Covering, SiteMarks};
 pub use record::Record;
 pub use settings::LedgerSettings;
 
@@ -79,6 +79,22 @@ impl Ledger {
             return true;
         }
         self.shared.projection.covered(marks, path, query, born.n)
+    }
+
+    /// What makes a response outdated, for people who wonder: records above `born` that cover it, by kind and number.
+    /// Nothing if it is not outdated, or if `born` is no number of this ledger so far (see [`Ledger::outdated`]).
+    pub fn covering(
+        &self,
+        marks: &SiteMarks,
+        path: &str,
+        query: Option<&str>,
+        born: Number,
+    ) -> Vec<(Covering, u64)> {
+        let last = self.last();
+        if born.identity != last.identity || born.n > last.n {
+            return Vec::new();
+        }
+        self.shared.projection.covering(marks, path, query, born.n)
     }
 
     /// Writes a record. When this returns the record is synced, chained, in the maps, and its number is published.

@@ -148,6 +148,7 @@ impl Node {
                 let node = self.clone();
                 Arc::new(move || Box::pin(node.clone().reload()))
             },
+            explain: control::explain(&self.edge),
             not_ready: Arc::new(move || {
                 let stopping = self.stopping.load(Ordering::Relaxed);
                 stopping.then(|| "the node is stopping".to_owned()).into_iter().collect()

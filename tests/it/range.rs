@@ -331,6 +331,20 @@ async fn kolibri_one_byte_ranges_that_it_answers_416_are_the_edges_to_answer() {
 }
 
 #[tokio::test]
+async fn who_asks_for_a_part_gets_a_failure_whole() {
+    let origin = Origin::start().await;
+    origin.on("/a", Answer::new(503, "busy"));
+    let edge = Edge::before(&origin, "").await;
+    for range in ["bytes=2-", "bytes=482-999", "bytes=3000000-"] {
+        for _ in 0..20 {
+            edge.ask(&ranged("/a", range)).await.expect_body(503, "busy");
+        }
+    }
+    assert_eq!(origin.hits("/a"), 60);
+    edge.outcomes("pass", 60).await;
+}
+
+#[tokio::test]
 async fn nothing_stands_between_the_answers_of_one_connection() {
     let origin = Origin::start().await;
     origin.on("/ten", Answer::storable("0123456789"));

@@ -156,6 +156,12 @@ impl Edge {
         assert_eq!(self.outcome(outcome).await, n, "requests that are {outcome}");
     }
 
+    /// Waits until no fill is under way.
+    pub(crate) async fn settled(&self) {
+        eventually("end of all fills", async || self.metric("lectern_fills_in_flight", &[]).await == 0.0)
+            .await;
+    }
+
     /// Lines of the access log, once there are at least `n`.
     pub(crate) async fn log(&self, n: usize) -> Vec<serde_json::Value> {
         let lines = || {
