@@ -62,6 +62,13 @@ impl Key {
     }
 }
 
+/// The key that another process of this node has given by its bytes.
+impl From<Vec<u8>> for Key {
+    fn from(bytes: Vec<u8>) -> Key {
+        Key(Bytes::from(bytes))
+    }
+}
+
 impl Borrow<[u8]> for Key {
     fn borrow(&self) -> &[u8] {
         &self.0

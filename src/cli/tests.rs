@@ -2,7 +2,10 @@
 
 use super::{Exit, Streams, run_with};
 use crate::{
-    control::{Control, NewToken, PurgeTarget, ReloadSummary, Tokens, UnknownTarget, UrlToPurge, router},
+    control::{
+        Control, NewToken, PurgeTarget, ReloadRefused, ReloadSummary, Tokens, UnknownTarget, UrlToPurge,
+        router,
+    },
     ledger::{Ledger, LedgerSettings},
     response::{
         AnswerTold, Explanation, FieldTold, KeyTold, NumberTold, OriginTold, Otherwise, PassedOver, RuleTold,
@@ -30,10 +33,10 @@ struct Node {
     token_file: PathBuf,
     ledger: Arc<Ledger>,
     dir: tempfile::TempDir,
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
 }
 
-fn node(reload: Result<ReloadSummary, String>) -> Node {
+fn node(reload: Result<ReloadSummary, ReloadRefused>) -> Node {
     let dir = tempfile::tempdir().unwrap();
     let metrics = Metrics::new();
     let settings = LedgerSettings { folder: dir.path().join("ledger"), url_entries: 10 };
@@ -66,7 +69,7 @@ fn node(reload: Result<ReloadSummary, String>) -> Node {
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     runtime.spawn(async move { axum::serve(listener, router(control)).await });
-    Node { url, token_file, ledger, dir, _runtime: runtime }
+    Node { url, token_file, ledger, dir, runtime }
 }
 
 /// What the node finds out; only what it was asked is from the call.
@@ -261,6 +264,22 @@ fn every_failure_has_its_exit_code_and_says_why() {
 }
 
 #[test]
+fn a_purge_that_meets_an_upgrade_is_asked_again_until_it_is_in_force() {
+    let node = node(Ok(ReloadSummary::default()));
+    let (url, token) = (node.url.clone(), node.token_file.clone());
+    node.runtime.block_on(node.ledger.give_up()).unwrap();
+    let (exit, _, err) = purge(&url, &token, &["--site", "lms", "--timeout", "500ms"]);
+    assert_eq!(exit, Exit::Temporary);
+    assert!(err.contains("being upgraded") && err.contains("ask again"), "{err}");
+    let asking = std::thread::spawn(move || purge(&url, &token, &["--site", "lms"]));
+    // Whether it has asked once or not at all by now: it ends as it should.
+    node.ledger.take_back().unwrap();
+    let (exit, out, err) = asking.join().unwrap();
+    assert_eq!(exit, Exit::Done, "{err}");
+    assert!(out.starts_with("applied: number 1, "), "{out}");
+}
+
+#[test]
 fn a_reload_says_what_runs_or_all_that_is_wrong() {
     let summary = ReloadSummary { sites: 94, rules: 500, restart_needed: vec!["control.address".into()] };
     let good = node(Ok(summary));
@@ -268,7 +287,7 @@ fn a_reload_says_what_runs_or_all_that_is_wrong() {
     let (exit, out, err) = lectern(&["reload", "--control", &good.url, "--token-file", file]);
     assert_eq!(exit, Exit::Done, "{err}");
     assert_eq!(out, "applied: 94 sites, 500 rules\nneeds a restart: control.address\n");
-    let bad = node(Err("a.toml:1: x\na.toml:2: y".into()));
+    let bad = node(Err(ReloadRefused::Wrong("a.toml:1: x\na.toml:2: y".into())));
     let file = bad.token_file.to_str().unwrap();
     let (exit, out, err) = lectern(&["reload", "--control", &bad.url, "--token-file", file]);
     assert_eq!((exit, out.as_str()), (Exit::Config, ""));

@@ -250,6 +250,7 @@ fn every_setting_can_be_set() {
             node: NodeSettings {
                 threads: Some(2),
                 stop_deadline: second(7),
+                upgrade_deadline: second(9),
                 unready_before_stop: second(8),
                 error_log: LogLevel::Debug,
                 error_log_format: LogFormat::Json,

@@ -1,8 +1,8 @@
 //! The API as a caller sees it; every answer is checked together with what the ledger says.
 
 use super::{
-    Api, Control, NewToken, PurgeAnswer, PurgeTarget, ReloadSummary, Tokens, UnknownTarget, UrlToPurge,
-    openapi_json,
+    Api, Control, NewToken, PurgeAnswer, PurgeTarget, ReloadRefused, ReloadSummary, Tokens, UnknownTarget,
+    UrlToPurge, openapi_json,
 };
 use crate::{
     ledger::{Ledger, LedgerSettings},
@@ -19,7 +19,7 @@ struct Node {
     ledger: Arc<Ledger>,
     token: String,
     /// What the node's reload answers.
-    reload: Arc<Mutex<Result<ReloadSummary, String>>>,
+    reload: Arc<Mutex<Result<ReloadSummary, ReloadRefused>>>,
     reasons: Arc<Mutex<Vec<String>>>,
     dir: tempfile::TempDir,
 }
@@ -250,10 +250,27 @@ async fn a_reload_answers_with_what_runs_or_with_the_whole_report() {
     assert_eq!(node.ask("POST", "/v1/reload", None, "").await.problem(), "no-token");
     let answer = node.ask("POST", "/v1/reload", Some(&token), "").await;
     assert_eq!(answer.json(), json!({"sites": 2, "rules": 3, "restart_needed": []}));
-    *node.reload.lock().unwrap() = Err("lectern.toml:7: sites.hosts: is missing".into());
+    *node.reload.lock().unwrap() =
+        Err(ReloadRefused::Wrong("lectern.toml:7: sites.hosts: is missing".into()));
     let answer = node.ask("POST", "/v1/reload", Some(&token), "").await;
     assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (422, "reload-refused"));
     assert!(answer.text.contains("lectern.toml:7"));
+    *node.reload.lock().unwrap() = Err(ReloadRefused::Upgrading);
+    let answer = node.ask("POST", "/v1/reload", Some(&token), "").await;
+    assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (503, "upgrading"));
+}
+
+#[tokio::test]
+async fn while_the_ledger_is_handed_over_a_purge_is_to_be_asked_again_and_the_node_stays_ready() {
+    let node = node();
+    let token = format!("Bearer {}", node.token);
+    node.ledger.give_up().await.unwrap();
+    let purge = r#"{"kind":"site","site":"lms"}"#;
+    let answer = node.ask("POST", "/v1/purges", Some(&token), purge).await;
+    assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (503, "upgrading"));
+    assert_eq!(node.get("/readyz").await.status, 200);
+    node.ledger.close();
+    assert_eq!(node.get("/readyz").await.status, 503);
 }
 
 /// `lectern openapi > docs/openapi.json` writes it anew.

@@ -12,11 +12,12 @@
 
 mod answer;
 mod explain;
+mod handover;
 mod relay;
 mod route;
 
 use crate::{
-    cache::{CHUNK, Memory, Pieces, Slot, StoredResponse, Use},
+    cache::{CHUNK, Key, Memory, Pieces, Slot, StoredResponse, Use},
     clock,
     fill::{FillHead, Fills, Obtained, Reader, Span, Wanted, says_more},
     http_caching::{
@@ -33,6 +34,7 @@ use crate::{
 };
 use answer::From;
 use arc_swap::ArcSwap;
+pub use handover::{Handover, Outdated};
 use http::{Method, Request, Response, StatusCode, header};
 use route::{Query, Route};
 use std::{sync::Arc, time::SystemTime};
@@ -56,6 +58,8 @@ pub struct Parts {
     pub ledger: Arc<Ledger>,
     /// Where requests are accounted for.
     pub accounts: Arc<Accounts>,
+    /// Whether another process serves in the place of this one.
+    pub handover: Handover,
 }
 
 /// A request on its way, from its verdict on.
@@ -76,6 +80,8 @@ enum Found {
     Serves { stored: Arc<StoredResponse>, ttl: i64, refresh: bool },
     /// Nothing is looked for: the origin alone answers, and why.
     Relays(Fwd),
+    /// Nothing is looked for: another process serves in the place of this one.
+    HandedOver,
     /// Nothing that may serve without asking.
     Asks { validates: Option<Arc<StoredResponse>>, on_error: bool, why: Fwd },
 }
@@ -110,6 +116,8 @@ enum Way {
 /// Why a request that may be stored goes to the origin by itself.
 #[derive(Clone, Copy)]
 enum Own {
+    /// Another process serves in the place of this one, and may know of purges that are not known here.
+    HandedOver,
     /// A HEAD brings no body, so it fills nothing.
     Head,
     /// A fill has no body; what this one asks for the origin must see.
@@ -122,6 +130,13 @@ enum Own {
     Fields,
     /// What came last was for nobody else, and this one says more than a fill may.
     PassMark,
+}
+
+impl Own {
+    /// The word for the log, if it needs one.
+    fn detail(self) -> Option<&'static str> {
+        matches!(self, Own::HandedOver).then_some("handed-over")
+    }
 }
 
 impl Serve for Edge {
@@ -146,6 +161,12 @@ impl Edge {
     /// Its parts.
     pub fn parts(&self) -> &Parts {
         &self.0
+    }
+
+    /// What is stored under `key` is outdated (RFC 9111 §4.4), here and in a process that serves in the place of this one.
+    pub async fn outdate(&self, key: &Key) {
+        self.0.fills.invalidate(key);
+        self.0.handover.outdated(key).await;
     }
 
     async fn respond(&self, request: Request<RequestBody>, connection: &Connection) -> Response<Body> {
@@ -191,6 +212,7 @@ impl Edge {
                 return Ok(answer::plain(visit.account, Outcome::Refused, None, plain));
             }
             Course::Relays(why) => return Err((visit, Found::Relays(why))),
+            Course::LooksUp if self.0.handover.has_begun() => return Err((visit, Found::HandedOver)),
             Course::LooksUp => {}
         }
         let now = visit.account.time;
@@ -225,7 +247,9 @@ impl Edge {
                 let plain = Plain::new(StatusCode::GATEWAY_TIMEOUT, "only-if-cached");
                 return answer::plain(visit.account, Outcome::Refused, None, plain);
             }
-            Way::Relays { why, .. } => return self.relay(visit, why, None).await,
+            Way::Relays { why, own } => {
+                return self.relay(visit, why, own.and_then(Own::detail)).await;
+            }
             Way::Obtains { validates, fallback, why } => (validates, fallback, why),
         };
         let obtained = self.0.fills.obtain(visit.wanted(validates, self.selecting(&visit))).await;
@@ -345,6 +369,7 @@ impl Edge {
     fn way(&self, visit: &Visit, found: Found) -> Way {
         let (validates, fallback, why) = match found {
             Found::Relays(why) => return Way::Relays { why, own: None },
+            Found::HandedOver => return Way::Relays { why: Fwd::Bypass, own: Some(Own::HandedOver) },
             // A chunk is gone: as if nothing had been found.
             Found::Serves { .. } => (None, None, Fwd::Miss),
             Found::Asks { validates, on_error, why } => {

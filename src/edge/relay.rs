@@ -60,7 +60,7 @@ impl Edge {
                     .as_ref()
                     .is_ok_and(|r| r.head.status.is_success() || r.head.status.is_redirection())
                 {
-                    edge.parts().fills.invalidate(&key);
+                    edge.outdate(&key).await;
                 }
                 relayed
             });
@@ -81,7 +81,8 @@ impl Edge {
     /// fields brings it for the others. Nobody waits for it.
     fn share_later(&self, visit: &Visit, head: &Head) {
         let request = &visit.parts.headers;
-        if visit.parts.method != Method::GET || !visit.says_own_fields() {
+        if visit.parts.method != Method::GET || !visit.says_own_fields() || self.parts().handover.has_begun()
+        {
             return;
         }
         let exchange = storable::Exchange {

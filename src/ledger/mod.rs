@@ -118,6 +118,24 @@ impl Ledger {
         self.shared.refusal()
     }
 
+    /// Closes the medium and gives up the lock, for another process to take; what was asked before is written first.
+    /// From then on records are refused with [`LedgerError::HandedOver`], and everything else goes on with what is known.
+    ///
+    /// # Errors
+    /// The writer is gone, or too much waits for it; nothing was given up then.
+    pub async fn give_up(&self) -> Result<(), LedgerError> {
+        self.writer.give_up().await
+    }
+
+    /// Takes up again what was given up, with all that another process may have written meanwhile. It has happened once
+    /// [`Ledger::ready`] says so; until then it is tried again with a growing pause.
+    ///
+    /// # Errors
+    /// The writer is gone, or too much waits for it.
+    pub fn take_back(&self) -> Result<(), LedgerError> {
+        self.writer.take_back()
+    }
+
     /// Ends the writer and gives up the lock; what was asked before is written first. Blocks for that long.
     pub fn close(&self) {
         self.writer.close();

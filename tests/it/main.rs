@@ -26,6 +26,7 @@
 //! - `support_selftest`: the origin and the clients do what the other tests rely on.
 //! - `tenant`: whose page it is: hosts, schemes and spellings that must not meet in one entry.
 //! - `tls`: who is shown which certificate, and what is asked of whom.
+//! - `upgrade`: a new process takes the place of the running one, and nobody notices.
 //! - `validation`: conditions, of clients and of the edge's own.
 //! - `vary`: variants of one URL: chosen by the request's fields, bounded, never mixed.
 //! - `window`: what a fill holds for readers that are behind, and what becomes of them.
@@ -59,6 +60,7 @@ mod support;
 mod support_selftest;
 mod tenant;
 mod tls;
+mod upgrade;
 mod validation;
 mod vary;
 mod window;

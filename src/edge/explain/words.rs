@@ -133,6 +133,7 @@ fn relay_sentence(visit: &Visit, why: Fwd, own: Option<Own>) -> String {
         None if why == Fwd::Bypass => "the rule says pass".to_owned(),
         None if visit.route.upgrade.is_some() => "it asks to change the protocol".to_owned(),
         None => format!("the answer to a {} is not stored", visit.parts.method),
+        Some(Own::HandedOver) => "another process serves in the place of this one".to_owned(),
         Some(Own::Head) => "nothing stored serves, and a HEAD brings no body to store".to_owned(),
         Some(Own::Body) => "it has a body, which the origin must see".to_owned(),
         Some(Own::NoStore) => "it says no-store".to_owned(),
