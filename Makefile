@@ -83,16 +83,17 @@ bench-smoke: build
 	@LECTERN=$(TARGET)/debug/lectern $(PYTHON) benches/http/run.py --smoke --out target/bench-smoke
 
 FUZZED := $(or $(T),$(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))))
+FUZZ   := $(abspath $(TARGET))/fuzz
+TOOLS  := $(abspath $(TARGET))/tools
 
 .PHONY: fuzz
 fuzz: need ## the parsers against random input, a minute each; T=range that one, S=600 for longer
 	@rustup run nightly rustc --version >/dev/null || { echo "fuzz: needs: rustup toolchain install nightly" >&2; exit 69; }
-	@[ -x $(TARGET)/tools/bin/cargo-fuzz ] || \
-	  $(CARGO) install --quiet --locked --version 0.13.2 --root $(TARGET)/tools cargo-fuzz
+	@[ -x $(TOOLS)/bin/cargo-fuzz ] || $(CARGO) install --quiet --locked --version 0.13.2 --root $(TOOLS) cargo-fuzz
 	@for target in $(FUZZED); do \
-	  mkdir -p $(TARGET)/fuzz/found/$$target; \
-	  PATH=$(abspath $(TARGET))/tools/bin:$$PATH $(CARGO) +nightly fuzz run --target-dir $(TARGET)/fuzz -O -a $$target \
-	    $(TARGET)/fuzz/found/$$target fuzz/corpus/$$target -- -max_total_time=$(or $(S),60) -timeout=10 -verbosity=0; \
+	  mkdir -p $(FUZZ)/found/$$target; \
+	  PATH=$(TOOLS)/bin:$$PATH $(CARGO) +nightly fuzz run --target-dir $(FUZZ) -O -a $$target \
+	    $(FUZZ)/found/$$target fuzz/corpus/$$target -- -max_total_time=$(or $(S),60) -timeout=10 -verbosity=0; \
 	done
 
 .PHONY: field

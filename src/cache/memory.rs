@@ -1,7 +1,7 @@
 //! The memory tier: heads by key and chunks by digest, in one bound.
 //!
 //! moka decides what stays (TinyLFU). It may refuse a newcomer and it forgets single chunks, so a head never proves
-//! that its body is there: [`Memory::body`] tells, and what it does not find is a miss.
+//! that its body is there: [`Memory::pieces`] tells, and what it does not find is a miss.
 
 use crate::{
     cache::{Body, CHUNK, Chunk, ChunkId, Key, Slot, StoredResponse, body::chunks_of},

@@ -97,8 +97,45 @@ pub fn part(
     match range::resolve_all(&specs, length) {
         Resolved::Satisfiable(ranges) => match ranges[..] {
             [(first, last)] => Part::Range { first, last, length: Some(length) },
+            // The coding is of the body, not of a multipart made of it.
+            _ if headers.contains_key(header::CONTENT_ENCODING) => Part::Whole,
             _ => Boundary::random().map_or(Part::Whole, |boundary| Part::Ranges { ranges, boundary, length }),
         },
         Resolved::Unsatisfiable => Part::Unsatisfiable { length },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Part, part};
+    use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+    fn of(range: &'static str, fields: &[(&'static str, &'static str)], length: Option<u64>) -> Part {
+        let one = |(name, value): (&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        let asked = HeaderMap::from_iter([one(("range", range))]);
+        let headers = fields.iter().copied().map(one).collect();
+        part(&Method::GET, &asked, StatusCode::OK, &headers, length)
+    }
+
+    #[test]
+    fn several_ranges_are_a_multipart_unless_the_body_is_coded() {
+        let several = "bytes=0-1,5-6";
+        let Part::Ranges { ranges, length: 10, .. } = of(several, &[], Some(10)) else {
+            panic!("two ranges")
+        };
+        assert_eq!(ranges, [(0, 1), (5, 6)]);
+        assert_eq!(of(several, &[("content-encoding", "br")], Some(10)), Part::Whole);
+        let one = Part::Range { first: 0, last: 6, length: Some(10) };
+        assert_eq!(of("bytes=0-4,5-6", &[("content-encoding", "br")], Some(10)), one, "they touch");
+    }
+
+    #[test]
+    fn while_the_length_is_unknown_only_a_bounded_range_is_one() {
+        assert_eq!(of("bytes=2-4", &[], None), Part::Range { first: 2, last: 4, length: None });
+        for whole in ["bytes=2-", "bytes=-2", "bytes=0-1,5-6"] {
+            assert_eq!(of(whole, &[], None), Part::Whole, "{whole}");
+        }
     }
 }
