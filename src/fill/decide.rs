@@ -10,7 +10,7 @@ use crate::{
     },
     http_caching::{
         Directives, EntityTag, Freshness, Vary, freshness,
-        storable::{self, may_store},
+        storable::{self, is_personal, may_store},
         vary,
     },
     ledger::Number,
@@ -264,7 +264,7 @@ pub(super) fn content_tag(headers: &HeaderMap, policy: Option<&Policy>) -> Optio
 /// The selecting fields an answer was chosen by, with the values the request sent.
 ///
 /// Beyond `Vary`: a coded body is chosen by `Accept-Encoding` and an `Access-Control-Allow-Origin` that names one origin by
-/// `Origin`, whether the origin says so or not (G29, G30).
+/// `Origin`, whether the origin says so or not (G29, G30). What is chosen by a person is stored for nobody: that is no variant.
 fn selecting(answer: &HeaderMap, sent: &HeaderMap) -> Selecting {
     let mut names = match vary::parse(answer) {
         Vary::Fields(names) => names,
@@ -282,7 +282,7 @@ fn selecting(answer: &HeaderMap, sent: &HeaderMap) -> Selecting {
     if reflected && sent.contains_key(header::ORIGIN) {
         also(header::ORIGIN);
     }
-    names.retain(|name| !selects_nothing(name));
+    names.retain(|name| !selects_nothing(name) && !is_personal(name));
     Selecting::new(names, sent)
 }
 

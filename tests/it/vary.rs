@@ -139,6 +139,21 @@ async fn what_could_not_be_shared_keeps_nobody_of_another_variant_from_waiting()
 }
 
 #[tokio::test]
+async fn what_varies_by_cookie_is_asked_for_once_by_each_and_by_no_fill_with_one() {
+    let origin = Origin::start().await;
+    origin.on("/a", Answer::storable("body").field("Vary", "Cookie, Accept-Language"));
+    let edge = Edge::before(&origin, &rule("")).await;
+    for asked in 1..=3 {
+        let request = Request::get("/a").field("Cookie", "session=1");
+        edge.ask(&request).await.expect_body(200, "body");
+        assert_eq!(origin.hits("/a"), asked);
+    }
+    let with_cookie = origin.seen("/a").iter().filter(|seen| seen.field("cookie").is_some()).count();
+    assert_eq!(with_cookie, 2, "a fill without it, then each by itself");
+    edge.outcomes("pass", 3).await;
+}
+
+#[tokio::test]
 async fn those_who_leave_a_long_fill_share_one_of_their_own() {
     let (origin, body, head) = (Origin::start().await, Gate::new(), Gate::new());
     let (long, waiting) = (body.clone(), head.clone());

@@ -29,7 +29,7 @@ use model::{Counts, Model, Resource, Says, Sent, Told, Wish};
 
 /// What is asked for: two of one scope by either of its hosts.
 const HOSTS: [(&str, &str); 3] = [("a", "a.example"), ("theme", "t1.example"), ("theme", "t2.example")];
-const PATHS: [&str; 4] = ["/o/page", "/o/long", "/c/page", "/w/page"];
+const PATHS: [&str; 5] = ["/o/page", "/o/long", "/o/film", "/c/page", "/w/page"];
 const QUERIES: [Option<&str>; 2] = [None, Some("q=1")];
 /// Clients that wait at most, and steps that the origin holds an answer at most.
 const CLIENTS: usize = 24;
@@ -357,8 +357,10 @@ impl Run {
             dice.weighed(&[(60, ""), (20, "de"), (20, "en")]),
             dice.weighed(&[(60, ""), (20, "?0"), (20, "?1")]),
         ];
-        let range = (method == "GET" && dice.percent(12)).then(|| {
-            let first = dice.below(800);
+        let range = (method == "GET" && dice.percent(15)).then(|| {
+            // Near the beginning, or anywhere: what is far is asked for by itself.
+            let near = dice.percent(50);
+            let first = dice.below(if near { 800 } else { resource.length() });
             (first, first + dice.below(2_000_000))
         });
         let own = method == "GET" && dice.percent(4);

@@ -170,8 +170,10 @@ impl Resource {
         self.path.starts_with("/w/")
     }
 
-    fn length(&self) -> usize {
+    /// Bytes of its shortest version.
+    pub(super) fn length(&self) -> usize {
         match self.path {
+            "/o/film" => 1_600_000,
             "/o/long" => 600_000,
             "/w/page" => 40_000,
             _ => 900,
@@ -253,12 +255,12 @@ fn content(resource: Resource, version: u64, vary: u8, values: Values) -> Vec<u8
     let digest = digest(resource, version, vary, values);
     // Versions differ in length, so that a mixture cannot look whole.
     let length = resource.length() + version as usize % 7 * 13;
-    let mut bytes = Vec::with_capacity(length + 32);
+    let mut bytes = Vec::with_capacity(length + 64);
     for line in 0.. {
         if bytes.len() >= length {
             break;
         }
-        bytes.extend_from_slice(format!("{digest:016x} {line:08x}\n").as_bytes());
+        bytes.extend_from_slice(format!("{digest:016x} {line:08x} {:37}\n", "").as_bytes());
     }
     bytes.truncate(length);
     bytes
@@ -640,11 +642,26 @@ impl Model {
         }
         let content = content(resource, version, told.vary, values);
         self.judge_body(reply, wish, &content, told.chunked)?;
-        if reply.clean() || stopped || exchange.cut {
+        if reply.clean()
+            || stopped
+            || exchange.cut
+            || (exchange.range.is_some() && self.asked_for_rest(number))
+        {
             Ok(())
         } else {
             Err(format!("e{source} came whole and its answer broke off"))
         }
+    }
+
+    /// Was the origin asked for missing bytes of its resource while it was answered? If they do not come, it breaks off.
+    fn asked_for_rest(&self, number: usize) -> bool {
+        let Asked { wish, at, .. } = self.asked[number];
+        self.exchanges.iter().any(|exchange| {
+            let over = exchange.ended.or(exchange.gone);
+            exchange.resource == wish.resource
+                && exchange.if_range.is_some()
+                && over.is_none_or(|over| over > at)
+        })
     }
 
     /// `growing`: its length may not have been known when the head was sent.
@@ -680,7 +697,7 @@ impl Model {
                 && exchange.resource == wish.resource
                 && exchange.ended.is_some_and(|ended| ended > at)
         };
-        if status == 0 && self.exchanges.iter().any(cut) {
+        if status == 0 && (self.exchanges.iter().any(cut) || self.asked_for_rest(number)) {
             return true;
         }
         let hung = |exchange: &&(usize, &Exchange)| {
@@ -805,8 +822,9 @@ impl Model {
                     && !self.shared(resource).any(cleared)
             };
             // What is stored in part is answered from that, and the rest may be on its way for another.
-            let in_parts =
-                self.exchanges.iter().any(|exchange| exchange.cut && exchange.resource == resource);
+            let in_parts = self.exchanges.iter().any(|exchange| {
+                (exchange.cut || exchange.range.is_some()) && exchange.resource == resource && !exchange.relay
+            });
             unshared.is_for(values) && !in_parts && unshared.settled.is_some_and(marked)
         })
     }
