@@ -253,8 +253,8 @@ fn etag(resource: Resource, version: u64, vary: u8, values: Values) -> String {
 /// Bytes each line of which names what it is of and where it stands.
 fn content(resource: Resource, version: u64, vary: u8, values: Values) -> Vec<u8> {
     let digest = digest(resource, version, vary, values);
-    // Versions differ in length, so that a mixture cannot look whole.
-    let length = resource.length() + version as usize % 7 * 13;
+    // Some versions differ in length and some do not, so that a mixture shows by its end or by its bytes alone.
+    let length = resource.length() + version as usize / 3 % 4 * 13;
     let mut bytes = Vec::with_capacity(length + 64);
     for line in 0.. {
         if bytes.len() >= length {
