@@ -79,6 +79,8 @@ pub(super) struct Told {
     pub(super) halves: bool,
     /// A range is answered by the whole.
     pub(super) ignores_range: bool,
+    /// A part is sent whatever validator it was asked for by, as real origins do.
+    pub(super) ignores_if_range: bool,
 }
 
 /// What the origin sends.
@@ -453,7 +455,7 @@ impl Model {
             204 => body.clear(),
             _ => body = format!("{status}\n").into_bytes(),
         }
-        let bound = if_range.as_ref().is_none_or(|wanted| *wanted == tag);
+        let bound = told.ignores_if_range || if_range.as_ref().is_none_or(|wanted| *wanted == tag);
         if let Some((first, last)) = range.filter(|(first, _)| *first < body.len())
             && status == 200
             && bound
