@@ -223,12 +223,26 @@ impl Growing {
         Begun::Run { run: state.begin(start, Some(end)), start, end }
     }
 
-    /// The run begins anew from the first byte: the origin sends the whole.
-    pub(super) fn begin_again(&self, run: RunId) {
-        if let Some(run) = self.state().run(run) {
+    /// The origin sends the whole instead of the part that the run was begun for: the run begins anew from the first byte.
+    /// Not where the whole comes already: then the run is over, who waits for it waits for that, and this tells `false`.
+    pub(super) fn begin_again(&self, id: RunId) -> bool {
+        let mut state = self.state();
+        state.fetches = false;
+        let Some(start) = state.run(id).map(|run| run.start) else { return false };
+        let comes =
+            |run: &Run| run.shown <= start && run.end.is_none_or(|end| Some(end) == self.body.length());
+        let elsewhere = state.runs.iter().any(|run| run.id != id && !run.is_over() && comes(run));
+        let Some(run) = state.run(id) else { return false };
+        if elsewhere {
+            run.end = Some(run.came);
+            state.drop_idle();
+        } else {
             (run.start, run.held, run.came, run.shown) = (0, 0, 0, 0);
             run.end = self.body.length();
         }
+        state.wake_readers();
+        state.wake_writers();
+        !elsewhere
     }
 
     /// Makes room for what is to come, so that chunks are allocated in their right size.
@@ -301,12 +315,16 @@ impl Growing {
         state.wake_readers();
     }
 
-    /// Goes back to the last sealed chunk: the origin broke off and is asked to go on from there. What comes again is
-    /// compared with what came. Tells from where, and to where.
+    /// Goes back to the last sealed chunk: the origin broke off and is asked to go on from there, or from one chunk before
+    /// where that would be for one byte. What comes again is compared with what came. Tells from where, and to where.
     pub(super) fn go_back(&self, id: RunId) -> Option<(u64, Option<u64>)> {
         let mut state = self.state();
         let run = state.run(id)?;
         run.came -= run.came % CHUNK as u64;
+        if run.end == Some(run.came + 1) {
+            run.open = run.sealed.pop_back()?.into();
+            run.came -= CHUNK as u64;
+        }
         Some((run.came, run.end))
     }
 
@@ -570,15 +588,19 @@ impl State {
         moved.filter(|_| others).map_or(Room::Ahead, Room::Lags)
     }
 
-    /// Lets chunks go that nobody needs any more, or that must be had again by who does.
+    /// Lets chunks go that nobody needs any more, or that must be had again by who does; never those that the first of its
+    /// readers still needs, which is at most a window behind.
     fn let_go(&mut self, run: usize, window: u64) {
         let (slowest, keep, fetches) = (self.slowest(), self.keep, self.fetches);
+        let within = self.runs[run].held..=self.runs[run].came;
+        let first = self.places().map(|place| place.at).filter(|at| within.contains(at)).max();
         let run = &mut self.runs[run];
         while let Some(oldest) = run.sealed.front() {
             let end = run.held + oldest.len() as u64;
             let full = run.sealed.len() as u64 * CHUNK as u64 >= window;
             let unread = end > slowest;
-            if if keep { !full || (unread && !fetches) } else { unread } {
+            let needed = first.is_some_and(|first| end > first) || (unread && !fetches);
+            if if keep { !full || needed } else { unread } {
                 break;
             }
             run.held = end;
@@ -603,9 +625,9 @@ impl State {
         })
     }
 
-    /// Whether a run holds the byte at `at`, or is to bring it.
+    /// Whether a run holds the byte at `at`, or will bring it before long.
     fn has(&self, at: u64) -> bool {
-        self.runs.iter().any(|run| at >= run.held && run.end.is_none_or(|end| at < end))
+        self.coming(at) || self.runs.iter().any(|run| (run.held..run.came).contains(&at))
     }
 
     fn wait(&mut self, place: usize, at: u64, cx: &Context<'_>) -> Found {

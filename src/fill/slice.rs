@@ -7,6 +7,7 @@ use crate::{
     cache::{Key, StoredResponse},
     fill::{
         Fills, Wanted,
+        decide::is_failure,
         growing::{Cut, Growing, RunId},
         pump::{self, InFlight, Run},
         request,
@@ -59,6 +60,8 @@ enum Answer {
     Changed,
     /// Nothing that can be used.
     NoParts,
+    /// It cannot do its work just now, which says nothing of the bytes.
+    NotNow,
     Failed(Failure),
 }
 
@@ -96,18 +99,23 @@ impl Source {
         growing.fetches_no_more();
     }
 
-    /// Asks for the bytes from `start` to before `end`, or to the body's end.
-    async fn ask(&self, start: u64, end: Option<u64>, length: Option<u64>) -> Answer {
+    /// Asks for the bytes from `start` to before `end`, or to the body's end; or for the whole.
+    async fn ask(&self, range: Option<(u64, Option<u64>)>, length: Option<u64>) -> Answer {
         let Some(tag) = &self.tag else { return Answer::NoParts };
         let mut request = self.request.clone();
-        request.headers.insert(header::RANGE, range_field(start, end));
-        request.headers.insert(header::IF_RANGE, tag.clone());
+        if let Some((start, end)) = range {
+            request.headers.insert(header::RANGE, range_field(start, end));
+            request.headers.insert(header::IF_RANGE, tag.clone());
+        }
         let Exchange { head, body } = match pump::ask(&self.site.origin, request).await {
             Ok(exchange) => exchange,
             Err(failure) => return Answer::Failed(failure),
         };
         if matches!(head.status, StatusCode::NOT_FOUND | StatusCode::GONE) {
             return Answer::Changed;
+        }
+        if is_failure(head.status) {
+            return Answer::NotNow;
         }
         if !matches!(head.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
             return Answer::NoParts;
@@ -122,7 +130,7 @@ impl Source {
                 !body.delimited_by_close() && body.length().is_none_or(|own| length.is_none_or(|l| l == own));
             return if fits { Answer::Whole(body) } else { Answer::Changed };
         }
-        match part(&head, &body, start, end) {
+        match range.and_then(|(start, end)| part(&head, &body, start, end)) {
             Some(part) if length.is_none_or(|length| part.length == length) => Answer::Part(body, part),
             Some(_) => Answer::Changed,
             None => Answer::NoParts,
@@ -142,21 +150,20 @@ async fn bring(source: Arc<Source>, growing: Arc<Growing>, id: RunId, start: u64
     let _in_flight = InFlight::new(&source.fills.metrics);
     let run = Run::new(&source.fills, &growing, id, false);
     let length = growing.body().length();
-    let body = match source.ask(start, Some(end), length).await {
-        Answer::Part(body, _) => body,
-        Answer::Whole(body) => {
-            growing.fetches_no_more();
-            growing.begin_again(id);
-            body
-        }
+    let mut answer = source.ask(Some((start, Some(end))), length).await;
+    if matches!(answer, Answer::Whole(_) | Answer::NoParts) && !growing.begin_again(id) {
+        return;
+    }
+    if matches!(answer, Answer::NoParts) {
+        answer = source.ask(None, length).await;
+    }
+    let body = match answer {
+        Answer::Part(body, _) | Answer::Whole(body) => body,
         Answer::Changed => {
             source.withdraw(&growing);
             return run.fails(CHANGED);
         }
-        Answer::NoParts => {
-            growing.fetches_no_more();
-            return run.fails(NO_PARTS);
-        }
+        Answer::NoParts | Answer::NotNow => return run.fails(NO_PARTS),
         Answer::Failed(failure) => return run.fails(Cut { fault: failure.fault(), word: failure.word() }),
     };
     match run.pump(body).await {
@@ -168,7 +175,7 @@ async fn bring(source: Arc<Source>, growing: Arc<Growing>, id: RunId, start: u64
 /// What continues a run that the origin broke off: from its last sealed chunk, if the origin still has the same bytes.
 pub(super) async fn go_on(growing: &Growing, run: RunId) -> Option<OriginBody> {
     let (source, (start, end)) = (growing.source()?, growing.go_back(run)?);
-    match source.ask(start, end, growing.body().length()).await {
+    match source.ask(Some((start, end)), growing.body().length()).await {
         Answer::Part(body, part) if growing.body().has_length(part.length) => {
             growing.expect(run, Some(part.end));
             Some(body)
@@ -177,7 +184,7 @@ pub(super) async fn go_on(growing: &Growing, run: RunId) -> Option<OriginBody> {
             source.withdraw(growing);
             None
         }
-        Answer::Part(..) | Answer::Whole(_) | Answer::NoParts | Answer::Failed(_) => None,
+        Answer::Part(..) | Answer::Whole(_) | Answer::NoParts | Answer::NotNow | Answer::Failed(_) => None,
     }
 }
 

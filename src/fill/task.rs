@@ -309,6 +309,10 @@ fn answered(
         Ok(()) => fill.body.fetches(&Source::of_fill(fills, &fill.ask, &head.headers, tag)),
         Err(_) => fill.body.pass_through(),
     }
+    if fill.ask.span.is_some() && part.is_none() {
+        // Asked for a part, the origin sends the whole.
+        fill.body.fetches_no_more();
+    }
     let (start, end) = part.map_or((0, length), |part| (part.start, Some(part.end)));
     let run = fill.body.begin(start, end);
     let head = Arc::new(head);
