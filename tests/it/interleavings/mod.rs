@@ -114,7 +114,14 @@ impl World {
         let (sender, receiver) = oneshot::channel();
         if held.open {
             let says = if seen.method == "POST" { Says::Conflict } else { Says::Public };
-            let told = Told { says, vary: 0, chunked: false, halves: false, ignores_range: false };
+            let told = Told {
+                says,
+                vary: 0,
+                chunked: false,
+                halves: false,
+                ignores_range: false,
+                ignores_if_range: false,
+            };
             drop(sender.send((told, model.tells(number, told))));
         } else {
             let step = held.step;
@@ -533,7 +540,14 @@ impl Run {
         let mut model = self.world.model();
         for (number, (_, sender)) in std::mem::take(&mut held.heads) {
             let says = if model.is_post(number) { Says::Done } else { Says::Public };
-            let told = Told { says, vary: 0, chunked: false, halves: false, ignores_range: false };
+            let told = Told {
+                says,
+                vary: 0,
+                chunked: false,
+                halves: false,
+                ignores_range: false,
+                ignores_if_range: false,
+            };
             drop(sender.send((told, model.tells(number, told))));
         }
         for (number, (_, sender)) in std::mem::take(&mut held.bodies) {
@@ -584,6 +598,7 @@ fn head(dice: &mut Dice, model: &Model, number: usize) -> Told {
         chunked: dice.percent(30),
         halves: dice.percent(50),
         ignores_range: dice.percent(20),
+        ignores_if_range: dice.percent(40),
     };
     let confirms = model.may_confirm(number).filter(|_| dice.percent(70));
     if let Some(vary) = model.may_go_on(number).filter(|_| dice.percent(70)) {
