@@ -79,6 +79,8 @@ struct State {
     keep: bool,
     /// Missing chunks can be had from the origin.
     fetches: bool,
+    /// Not by themselves, but with the whole.
+    with_whole: bool,
 }
 
 /// A growing body.
@@ -116,6 +118,8 @@ pub(super) enum Found {
 pub(super) enum Begun {
     /// This run was begun for it, from `start` to before `end`.
     Run { run: RunId, start: u64, end: u64 },
+    /// This run was begun, which is to bring it with the whole.
+    Whole(RunId),
     /// It comes already.
     Coming,
     /// It cannot be had.
@@ -135,7 +139,14 @@ pub(super) enum Room {
 impl Growing {
     /// A body of which nothing comes yet. `window`: bytes a run may hold.
     pub(super) fn new(body: Arc<Body>, memory: Memory, window: u64, bodies: Arc<Bodies>) -> Growing {
-        let state = State { runs: Vec::new(), begun: 0, places: Vec::new(), keep: true, fetches: false };
+        let state = State {
+            runs: Vec::new(),
+            begun: 0,
+            places: Vec::new(),
+            keep: true,
+            fetches: false,
+            with_whole: false,
+        };
         Growing { body, memory, window, source: OnceLock::new(), bodies, state: Mutex::new(state) }
     }
 
@@ -175,17 +186,24 @@ impl Growing {
         self.state().keep
     }
 
-    /// The origin gives no parts: what is missing comes by a whole run or not at all.
+    /// The origin gives no parts: what is missing comes with the whole.
+    pub(super) fn gives_no_parts(&self) {
+        let mut state = self.state();
+        state.gives_no_parts();
+        state.wake_readers();
+    }
+
+    /// The origin has other bytes now: what is missing cannot be had any more.
     pub(super) fn fetches_no_more(&self) {
         let mut state = self.state();
-        state.fetches = false;
+        (state.fetches, state.with_whole) = (false, false);
         state.wake_readers();
     }
 
     /// From here on the body only passes through: it will not be stored.
     pub(super) fn pass_through(&self) {
         let mut state = self.state();
-        (state.keep, state.fetches) = (false, false);
+        (state.keep, state.fetches, state.with_whole) = (false, false, false);
         for run in 0..state.runs.len() {
             state.let_go(run, self.window);
         }
@@ -207,8 +225,11 @@ impl Growing {
         let Some(wanted) = state.places[place].as_ref().map(|place| place.end.min(length)) else {
             return Begun::Never;
         };
-        if !state.fetches || at >= wanted {
-            return Begun::Never;
+        match (state.fetches, state.with_whole) {
+            _ if at >= wanted => return Begun::Never,
+            (true, _) => {}
+            (false, true) => return Begun::Whole(state.begin(0, Some(length))),
+            (false, false) => return Begun::Never,
         }
         let held = |at| self.body.id(index(at)).is_some_and(|id| self.memory.has_chunk(&id));
         let mut start = at / CHUNK as u64 * CHUNK as u64;
@@ -227,7 +248,7 @@ impl Growing {
     /// Not where the whole comes already: then the run is over, who waits for it waits for that, and this tells `false`.
     pub(super) fn begin_again(&self, id: RunId) -> bool {
         let mut state = self.state();
-        state.fetches = false;
+        state.gives_no_parts();
         let Some(start) = state.run(id).map(|run| run.start) else { return false };
         let comes =
             |run: &Run| run.shown <= start && run.end.is_none_or(|end| Some(end) == self.body.length());
@@ -384,7 +405,7 @@ impl Growing {
     /// Whether a reader from `at` on can have all there is behind: nothing was let go that cannot be had again.
     pub(super) fn has_from(&self, at: u64) -> bool {
         let state = self.state();
-        state.fetches || !state.runs.iter().any(|run| run.start <= at && at < run.held)
+        state.fetches || state.with_whole || !state.runs.iter().any(|run| run.start <= at && at < run.held)
     }
 
     /// Takes a seat at `at`.
@@ -551,6 +572,11 @@ impl State {
             writer: None,
         });
         id
+    }
+
+    fn gives_no_parts(&mut self) {
+        self.with_whole |= self.fetches;
+        self.fetches = false;
     }
 
     fn run(&mut self, id: RunId) -> Option<&mut Run> {
