@@ -169,11 +169,16 @@ impl Growing {
         self.source.get()
     }
 
-    /// From here on a chunk that is missing is asked for there, if its validator allows. The first source stands.
+    /// From here on a chunk that is missing is asked for there, if its validator allows and once the length of the whole is
+    /// known. The first source stands.
     pub(super) fn fetches(&self, source: &Arc<Source>) {
-        if self.source.set(source.clone()).is_ok() {
-            self.state().fetches = source.names_content() && self.body.length().is_some();
+        if self.source.set(source.clone()).is_ok() && self.body.length().is_some() {
+            self.may_fetch(&mut self.state());
         }
+    }
+
+    fn may_fetch(&self, state: &mut State) {
+        state.fetches = state.keep && self.source().is_some_and(|source| source.names_content());
     }
 
     /// What was let go can be had again.
@@ -268,10 +273,15 @@ impl Growing {
 
     /// Makes room for what is to come, so that chunks are allocated in their right size.
     pub fn expect(&self, run: RunId, end: Option<u64>) {
-        if let Some(run) = self.state().run(run) {
+        let mut state = self.state();
+        if let Some(run) = state.run(run) {
+            let told = run.end.is_none() && end.is_some();
             run.end = end.or(run.end);
             let left = run.end.map_or(CHUNK as u64, |end| end - run.came);
             run.open.reserve(left.min(CHUNK as u64) as usize);
+            if told {
+                self.may_fetch(&mut state);
+            }
         }
     }
 
@@ -308,7 +318,12 @@ impl Growing {
             None if !self.body.has_length(run.came) => return Err(OTHER_BYTES),
             _ => {}
         }
-        if run.open.is_empty() { Ok(None) } else { run.seal(keep.then_some(&*self.body)) }
+        let (told, open) = (run.end.is_none(), !run.open.is_empty());
+        let last = if open { run.seal(keep.then_some(&*self.body))? } else { None };
+        if told {
+            self.may_fetch(&mut state);
+        }
+        Ok(last)
     }
 
     /// The run is over and brought all of itself.
