@@ -79,6 +79,8 @@ struct State {
     keep: bool,
     /// Missing chunks can be had from the origin.
     fetches: bool,
+    /// Not by themselves, but with the whole.
+    with_whole: bool,
 }
 
 /// A growing body.
@@ -116,6 +118,8 @@ pub(super) enum Found {
 pub(super) enum Begun {
     /// This run was begun for it, from `start` to before `end`.
     Run { run: RunId, start: u64, end: u64 },
+    /// This run was begun, which is to bring it with the whole.
+    Whole(RunId),
     /// It comes already.
     Coming,
     /// It cannot be had.
@@ -135,7 +139,14 @@ pub(super) enum Room {
 impl Growing {
     /// A body of which nothing comes yet. `window`: bytes a run may hold.
     pub(super) fn new(body: Arc<Body>, memory: Memory, window: u64, bodies: Arc<Bodies>) -> Growing {
-        let state = State { runs: Vec::new(), begun: 0, places: Vec::new(), keep: true, fetches: false };
+        let state = State {
+            runs: Vec::new(),
+            begun: 0,
+            places: Vec::new(),
+            keep: true,
+            fetches: false,
+            with_whole: false,
+        };
         Growing { body, memory, window, source: OnceLock::new(), bodies, state: Mutex::new(state) }
     }
 
@@ -158,11 +169,16 @@ impl Growing {
         self.source.get()
     }
 
-    /// From here on a chunk that is missing is asked for there, if its validator allows. The first source stands.
+    /// From here on a chunk that is missing is asked for there, if its validator allows and once the length of the whole is
+    /// known. The first source stands.
     pub(super) fn fetches(&self, source: &Arc<Source>) {
-        if self.source.set(source.clone()).is_ok() {
-            self.state().fetches = source.names_content() && self.body.length().is_some();
+        if self.source.set(source.clone()).is_ok() && self.body.length().is_some() {
+            self.may_fetch(&mut self.state());
         }
+    }
+
+    fn may_fetch(&self, state: &mut State) {
+        state.fetches = state.keep && self.source().is_some_and(|source| source.names_content());
     }
 
     /// What was let go can be had again.
@@ -175,17 +191,24 @@ impl Growing {
         self.state().keep
     }
 
-    /// The origin gives no parts: what is missing comes by a whole run or not at all.
+    /// The origin gives no parts: what is missing comes with the whole.
+    pub(super) fn gives_no_parts(&self) {
+        let mut state = self.state();
+        state.gives_no_parts();
+        state.wake_readers();
+    }
+
+    /// The origin has other bytes now: what is missing cannot be had any more.
     pub(super) fn fetches_no_more(&self) {
         let mut state = self.state();
-        state.fetches = false;
+        (state.fetches, state.with_whole) = (false, false);
         state.wake_readers();
     }
 
     /// From here on the body only passes through: it will not be stored.
     pub(super) fn pass_through(&self) {
         let mut state = self.state();
-        (state.keep, state.fetches) = (false, false);
+        (state.keep, state.fetches, state.with_whole) = (false, false, false);
         for run in 0..state.runs.len() {
             state.let_go(run, self.window);
         }
@@ -207,8 +230,11 @@ impl Growing {
         let Some(wanted) = state.places[place].as_ref().map(|place| place.end.min(length)) else {
             return Begun::Never;
         };
-        if !state.fetches || at >= wanted {
-            return Begun::Never;
+        match (state.fetches, state.with_whole) {
+            _ if at >= wanted => return Begun::Never,
+            (true, _) => {}
+            (false, true) => return Begun::Whole(state.begin(0, Some(length))),
+            (false, false) => return Begun::Never,
         }
         let held = |at| self.body.id(index(at)).is_some_and(|id| self.memory.has_chunk(&id));
         let mut start = at / CHUNK as u64 * CHUNK as u64;
@@ -227,7 +253,7 @@ impl Growing {
     /// Not where the whole comes already: then the run is over, who waits for it waits for that, and this tells `false`.
     pub(super) fn begin_again(&self, id: RunId) -> bool {
         let mut state = self.state();
-        state.fetches = false;
+        state.gives_no_parts();
         let Some(start) = state.run(id).map(|run| run.start) else { return false };
         let comes =
             |run: &Run| run.shown <= start && run.end.is_none_or(|end| Some(end) == self.body.length());
@@ -247,10 +273,15 @@ impl Growing {
 
     /// Makes room for what is to come, so that chunks are allocated in their right size.
     pub fn expect(&self, run: RunId, end: Option<u64>) {
-        if let Some(run) = self.state().run(run) {
+        let mut state = self.state();
+        if let Some(run) = state.run(run) {
+            let told = run.end.is_none() && end.is_some();
             run.end = end.or(run.end);
             let left = run.end.map_or(CHUNK as u64, |end| end - run.came);
             run.open.reserve(left.min(CHUNK as u64) as usize);
+            if told {
+                self.may_fetch(&mut state);
+            }
         }
     }
 
@@ -287,7 +318,12 @@ impl Growing {
             None if !self.body.has_length(run.came) => return Err(OTHER_BYTES),
             _ => {}
         }
-        if run.open.is_empty() { Ok(None) } else { run.seal(keep.then_some(&*self.body)) }
+        let (told, open) = (run.end.is_none(), !run.open.is_empty());
+        let last = if open { run.seal(keep.then_some(&*self.body))? } else { None };
+        if told {
+            self.may_fetch(&mut state);
+        }
+        Ok(last)
     }
 
     /// The run is over and brought all of itself.
@@ -384,7 +420,7 @@ impl Growing {
     /// Whether a reader from `at` on can have all there is behind: nothing was let go that cannot be had again.
     pub(super) fn has_from(&self, at: u64) -> bool {
         let state = self.state();
-        state.fetches || !state.runs.iter().any(|run| run.start <= at && at < run.held)
+        state.fetches || state.with_whole || !state.runs.iter().any(|run| run.start <= at && at < run.held)
     }
 
     /// Takes a seat at `at`.
@@ -551,6 +587,11 @@ impl State {
             writer: None,
         });
         id
+    }
+
+    fn gives_no_parts(&mut self) {
+        self.with_whole |= self.fetches;
+        self.fetches = false;
     }
 
     fn run(&mut self, id: RunId) -> Option<&mut Run> {

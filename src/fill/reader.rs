@@ -79,7 +79,8 @@ impl Reader {
                 Found::Coming => return Poll::Pending,
                 Found::Cut(cut) => return Poll::Ready(Some(Err(cut))),
                 Found::Missing | Found::Named(_) => match self.growing.begin_missing(self.place, self.at) {
-                    Begun::Run { run, start, end } => slice::spawn(&self.growing, run, start, end),
+                    Begun::Run { run, start, end } => slice::spawn(&self.growing, run, Some((start, end))),
+                    Begun::Whole(run) => slice::spawn(&self.growing, run, None),
                     Begun::Coming => {}
                     Begun::Never => return Poll::Ready(Some(Err(MISSING))),
                 },

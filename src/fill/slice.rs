@@ -138,24 +138,26 @@ impl Source {
     }
 }
 
-/// Begins to ask for the chunks from `start` to before `end`.
-pub(super) fn spawn(growing: &Arc<Growing>, run: RunId, start: u64, end: u64) {
+/// Begins to ask for the chunks from one byte to before another, or for the whole.
+pub(super) fn spawn(growing: &Arc<Growing>, run: RunId, range: Option<(u64, u64)>) {
     match growing.source() {
-        Some(source) => drop(tokio::spawn(bring(source.clone(), growing.clone(), run, start, end))),
+        Some(source) => drop(tokio::spawn(bring(source.clone(), growing.clone(), run, range))),
         None => growing.cut(run, NO_PARTS),
     }
 }
 
-async fn bring(source: Arc<Source>, growing: Arc<Growing>, id: RunId, start: u64, end: u64) {
+async fn bring(source: Arc<Source>, growing: Arc<Growing>, id: RunId, range: Option<(u64, u64)>) {
     let _in_flight = InFlight::new(&source.fills.metrics);
     let run = Run::new(&source.fills, &growing, id, false);
     let length = growing.body().length();
-    let mut answer = source.ask(Some((start, Some(end))), length).await;
-    if matches!(answer, Answer::Whole(_) | Answer::NoParts) && !growing.begin_again(id) {
-        return;
-    }
-    if matches!(answer, Answer::NoParts) {
-        answer = source.ask(None, length).await;
+    let mut answer = source.ask(range.map(|(start, end)| (start, Some(end))), length).await;
+    if range.is_some() && matches!(answer, Answer::Whole(_) | Answer::NoParts) {
+        if !growing.begin_again(id) {
+            return;
+        }
+        if matches!(answer, Answer::NoParts) {
+            answer = source.ask(None, length).await;
+        }
     }
     let body = match answer {
         Answer::Part(body, _) | Answer::Whole(body) => body,

@@ -311,7 +311,7 @@ fn answered(
     }
     if fill.ask.span.is_some() && part.is_none() {
         // Asked for a part, the origin sends the whole.
-        fill.body.fetches_no_more();
+        fill.body.gives_no_parts();
     }
     let (start, end) = part.map_or((0, length), |part| (part.start, Some(part.end)));
     let run = fill.body.begin(start, end);

@@ -466,6 +466,21 @@ async fn g16_a_film_of_thirty_mebibytes_comes_whole_though_nobody_reads_it() {
 }
 
 #[tokio::test]
+async fn g16_of_a_longer_film_the_last_quarter_comes_though_nobody_reads_it() {
+    let film = Film::new(1, 64 << 20);
+    let (origin, gate) = (Origin::start().await, Gate::new());
+    origin.on("/film", film.answer().pause(50 << 20, &gate));
+    let edge = Edge::before(&origin, "").await;
+    leaves(&edge, "/film", 49 << 20, false).await;
+    edge.outcomes("failed", 1).await;
+    gate.open();
+    edge.settled().await;
+    edge.get("/film").await.expect_body(200, film.bytes(0, film.length));
+    assert_eq!(origin.hits("/film"), 1);
+    edge.outcomes("hit", 1).await;
+}
+
+#[tokio::test]
 async fn nothing_that_is_not_whole_is_served_as_whole() {
     let film = Film::new(1, 64 << 20);
     let (origin, gate) = (Origin::start().await, Gate::new());

@@ -593,3 +593,112 @@ async fn a_range_that_is_there_is_served_while_the_origin_is_down_and_the_rest_i
     edge.get("/film").await;
     edge.outcomes("hit", 2).await;
 }
+
+/// Numbers from a seed (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+}
+
+/// Asks for something of a film, reads it or leaves; panics if a byte of it is wrong. Tells whether it came whole or was left.
+async fn anything(to: std::net::SocketAddr, path: &str, film: &Film, random: &mut Random) -> bool {
+    let n = film.length;
+    let (first, length) = (random.below(n), 1 + random.below(n / 2));
+    let range = match random.below(6) {
+        0 => None,
+        1 => Some(format!("bytes={first}-")),
+        2 => Some(format!("bytes=-{length}")),
+        3 => Some(format!("bytes={first}-{first},{}-{}", random.below(n), n)),
+        _ => Some(format!("bytes={first}-{}", first + length)),
+    };
+    let mut request = Request::get(path);
+    if let Some(range) = &range {
+        request = request.field("Range", range);
+    }
+    let reply = if random.below(2) == 0 {
+        let mut client = crate::support::client::Client::connect(to).await;
+        client.send(&request.bytes()).await;
+        let mut reply = client.head("GET").await;
+        if random.below(4) == 0 {
+            client.at_least(&mut reply, usize::try_from(length / 2).unwrap()).await;
+            client.abort();
+            return true;
+        }
+        client.rest(&mut reply).await;
+        reply
+    } else {
+        crate::support::h2::H2::connect(to).await.ask(&request).await
+    };
+    match (reply.status, reply.clean()) {
+        (200, true) => {
+            assert!(reply.body.len() as u64 == n && film.is_at(0, &reply.body), "{range:?} {reply}")
+        }
+        (200, false) => assert!(film.is_at(0, &reply.body), "{range:?} {reply}"),
+        (206, true) => {
+            let parts = parts(&reply);
+            assert!(parts.iter().all(|part| film.is_at(part.first, &part.bytes)), "{range:?} {reply}");
+            assert!(
+                parts.iter().all(|part| part.length.is_none_or(|length| length == n)),
+                "{range:?} {reply}"
+            );
+        }
+        (206 | 502 | 0, false) | (502, true) => {}
+        _ => panic!("{range:?} {reply}"),
+    }
+    reply.clean() && reply.status != 502
+}
+
+/// Six clients at once ask for anything in any way.
+async fn hammer(seed: u64, window: &str, ways: &[&'static str]) {
+    let origin = Origin::start().await;
+    let film = |n: usize| Film::new(n as u64, (3 << 20) + n as u64 * 100_003 + 1);
+    for (n, way) in ways.iter().copied().enumerate() {
+        let (film, chance) = (film(n), std::sync::Mutex::new(Random(seed ^ n as u64)));
+        origin.on_call(&format!("/{way}"), move |_, _| match way {
+            "ignores" => film.answer().no_ranges(),
+            "weak" => film.answer().instead("ETag", "W/\"1\""),
+            "chunked" => film.answer().chunked(),
+            "cuts" if chance.lock().unwrap().below(3) == 0 => film.answer().closes_after(1_000_000),
+            _ => film.answer(),
+        });
+    }
+    let settings = format!("[cache]\nmemory = \"8MiB\"\nbody_limit = \"8MiB\"\nfill_window = \"{window}\"\n");
+    let edge = Edge::before(&origin, &settings).await;
+    let (address, mut clients) = (edge.address("web").await, tokio::task::JoinSet::new());
+    for client in 0..6 {
+        let ways = ways.to_vec();
+        clients.spawn(async move {
+            let mut random = Random(seed.wrapping_add(client));
+            for _ in 0..40 {
+                let n = random.below(ways.len() as u64) as usize;
+                let came = anything(address, &format!("/{}", ways[n]), &film(n), &mut random).await;
+                assert!(came || ways[n] == "cuts", "{}: an origin that did nothing wrong", ways[n]);
+            }
+        });
+    }
+    while let Some(done) = clients.join_next().await {
+        done.unwrap();
+    }
+    edge.settled().await;
+    let failed = edge.metric("lectern_requests_failed_total", &["fault=\"edge\""]).await;
+    assert_eq!(failed, 0.0, "by the edge's fault");
+    for (n, way) in ways.iter().enumerate() {
+        origin.on(&format!("/{way}"), film(n).answer());
+        edge.get(&format!("/{way}")).await.expect_body(200, film(n).bytes(0, film(n).length));
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_asked_at_once_of_a_small_memory_no_byte_is_wrong() {
+    let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
+    println!("seed {seed}");
+    // What cannot be had again is held as far as the window goes.
+    hammer(seed, "4MiB", &["obeys", "ignores", "weak", "chunked", "cuts"]).await;
+    hammer(seed, "1MiB", &["obeys", "ignores", "chunked", "cuts"]).await;
+}
