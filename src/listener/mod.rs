@@ -12,6 +12,7 @@ mod descriptors;
 mod framing;
 mod preface;
 mod proxy_protocol;
+mod run;
 mod service;
 mod settings;
 mod socket;
