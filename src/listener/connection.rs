@@ -19,7 +19,6 @@ use futures_util::future::Either;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
-use pingora::protocols::{ALPN, Ssl};
 use std::{
     convert::Infallible,
     error::Error,
@@ -39,6 +38,8 @@ use tokio::{
 const HTTP1_BUFFER: usize = 64 << 10;
 /// What `h2` takes of one stream's answer before it waits for the client.
 const HTTP2_SEND_BUFFER: usize = 64 << 10;
+/// Encrypted bytes of one connection that wait for the client: as much is written at once.
+const TLS_BUFFER: usize = 128 << 10;
 /// So many times the limit of a head is let through by `h2`, which answers what is larger by itself and tells nobody; what is
 /// not is refused here, with an account.
 const HTTP2_HEADS: usize = 2;
@@ -127,7 +128,9 @@ pub(super) async fn live<S: Serve>(
         watch.enter(Phase::Idle);
         return speak(io, None, who, watch, listener, serve).await;
     };
-    let tls = match acceptor.tls_handshake(io).await {
+    let buffer = Some(TLS_BUFFER);
+    // rustls's own stream: Pingora's wrapper takes a digest of each handshake and hides the session.
+    let tls = match acceptor.acceptor.accept_with(io, |session| session.set_buffer_limit(buffer)).await {
         Ok(tls) => tls,
         Err(e) => {
             tracing::debug!(%peer, error = %e, "TLS handshake failed");
@@ -136,7 +139,7 @@ pub(super) async fn live<S: Serve>(
     };
     drop(seat);
     watch.enter(Phase::Idle);
-    let alpn = tls.selected_alpn_proto().map(|protocol| protocol == ALPN::H2);
+    let alpn = tls.get_ref().1.alpn_protocol().map(|protocol| protocol == b"h2");
     speak(tls, alpn, who, watch, listener, serve).await;
 }
 
@@ -233,7 +236,7 @@ impl<S: Serve> Exchanges<S> {
             .initial_connection_window_size(limits.h2_connection_window)
             .max_header_list_size(u32::try_from(limits.head_bytes * HTTP2_HEADS).unwrap_or(u32::MAX))
             .max_send_buf_size(HTTP2_SEND_BUFFER)
-            .serve_connection(TokioIo::new(Deferred::new(io, self.watch.clone())), service);
+            .serve_connection(TokioIo::new(Deferred::new(io, self.watch.clone(), self.connection.tls)), service);
         let mut connection = pin!(connection);
         let mut told = false;
         let result = poll_fn(|cx| {

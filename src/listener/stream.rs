@@ -5,20 +5,14 @@ use crate::listener::{
     connections::Place,
     watch::{Phase, Watch},
 };
-use async_trait::async_trait;
-use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
-    UniqueID, UniqueIDType, raw_connect::ProxyDigest,
-};
 use std::{
     io::{self, IoSlice},
-    os::fd::AsRawFd,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 
@@ -78,6 +72,9 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_closed(cx)?;
+        if self.watch.corked() {
+            return Poll::Pending;
+        }
         let result = Pin::new(&mut self.tcp).poll_write(cx, bytes);
         self.written(&result);
         result
@@ -89,6 +86,9 @@ impl AsyncWrite for Watched {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.poll_closed(cx)?;
+        if self.watch.corked() {
+            return Poll::Pending;
+        }
         let result = Pin::new(&mut self.tcp).poll_write_vectored(cx, slices);
         self.written(&result);
         result
@@ -116,42 +116,5 @@ impl Drop for Watched {
             let _ = self.tcp.set_zero_linger();
         }
         self.watch.end();
-    }
-}
-
-// What Pingora's TLS acceptor asks of a stream. Its digests feed Pingora's own proxy, which is not used here.
-
-#[async_trait]
-impl Shutdown for Watched {
-    async fn shutdown(&mut self) {
-        let _ = AsyncWriteExt::shutdown(self).await;
-    }
-}
-
-impl UniqueID for Watched {
-    fn id(&self) -> UniqueIDType {
-        self.tcp.as_raw_fd()
-    }
-}
-
-impl Ssl for Watched {}
-
-impl Peek for Watched {}
-
-impl GetTimingDigest for Watched {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for Watched {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for Watched {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        None
     }
 }
