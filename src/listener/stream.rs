@@ -7,6 +7,7 @@ use crate::listener::{
 };
 use std::{
     io::{self, IoSlice},
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -27,6 +28,11 @@ pub(super) struct Watched {
 impl Watched {
     pub(super) fn new(tcp: TcpStream, watch: Arc<Watch>, place: Place) -> Watched {
         Watched { tcp, watch, _place: place }
+    }
+
+    /// The address the client connected to.
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
     }
 
     /// A tunnel's task is none of ours: the sweep reaches it here.
