@@ -63,16 +63,38 @@ certs: build ## development certificates in certs/dev, of an authority made ther
 e2e: build ## a browser, the edge and a real Kolibri
 	@LECTERN=$(TARGET)/debug/lectern scripts/e2e.sh
 
+BENCH := python3 nginx wrk h2load openssl taskset setpriv
+
 .PHONY: bench
-bench: need ## speed against nginx and HAProxy, by CPU time of the server; QUICK=1 for a short one
-	@scripts/need.sh python3 nginx haproxy wrk h2load openssl taskset
+bench: need ## speed beside other caches; QUICK=1 in three minutes, CASES="HTTPS,idle" PEERS=lectern,nginx for those
+	@scripts/need.sh $(BENCH) haproxy
+	@scripts/need.sh varnishd hitch traffic_server || echo 'bench: goes on with those that are here' >&2
 	@$(CARGO) build --locked --profile fast --bin lectern
-	@LECTERN=$(TARGET)/fast/lectern $(PYTHON) benches/http/run.py $(if $(QUICK),--quick) --out target/bench
+	@LECTERN=$(TARGET)/fast/lectern $(PYTHON) benches/http/run.py $(if $(QUICK),--quick) --cases='$(CASES)' --peers='$(PEERS)' --out target/bench
+
+.PHONY: bench-parts
+bench-parts: need ## what single parts cost (criterion); T=memory one file of benches/
+	@$(CARGO) bench --locked $(if $(T),--bench $(T))
 
 .PHONY: bench-smoke
 bench-smoke: build
-	@scripts/need.sh python3 nginx haproxy wrk h2load openssl taskset
+	@scripts/need.sh $(BENCH)
+	@$(PYTHON) benches/http/selftest.py
 	@LECTERN=$(TARGET)/debug/lectern $(PYTHON) benches/http/run.py --smoke --out target/bench-smoke
+
+FUZZED := $(or $(T),$(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))))
+FUZZ   := $(abspath $(TARGET))/fuzz
+TOOLS  := $(abspath $(TARGET))/tools
+
+.PHONY: fuzz
+fuzz: need ## the parsers against random input, a minute each; T=range that one, S=600 for longer
+	@rustup run nightly rustc --version >/dev/null || { echo "fuzz: needs: rustup toolchain install nightly" >&2; exit 69; }
+	@[ -x $(TOOLS)/bin/cargo-fuzz ] || $(CARGO) install --quiet --locked --version 0.13.2 --root $(TOOLS) cargo-fuzz
+	@for target in $(FUZZED); do \
+	  mkdir -p $(FUZZ)/found/$$target; \
+	  PATH=$(TOOLS)/bin:$$PATH $(CARGO) +nightly fuzz run --target-dir $(FUZZ) -O -a $$target \
+	    $(FUZZ)/found/$$target fuzz/corpus/$$target -- -max_total_time=$(or $(S),60) -timeout=10 -verbosity=0; \
+	done
 
 .PHONY: field
 field: build ## the public failure reports against this edge; C="G06 G43" runs those

@@ -10,7 +10,9 @@ package_of() {
     c++) echo g++ ;;
     h2load) echo nghttp2-client ;;
     certutil) echo libnss3-tools ;;
-    taskset) echo util-linux ;;
+    taskset | setpriv) echo util-linux ;;
+    varnishd) echo varnish ;;
+    traffic_server) echo trafficserver ;;
     venv) echo python3-venv ;;
     *) echo "$1" ;;
   esac

@@ -1,9 +1,10 @@
-//! A body is a list of chunks named by their digest.
+//! A body is a list of chunks named by their digest, any of which may be missing.
 //!
 //! Chunk *i* holds the bytes from *i* · [`CHUNK`]; only the last is shorter. The same bytes under another URL, tenant or
 //! version are the same chunk and are held once.
 
 use bytes::Bytes;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Bytes of a chunk.
 pub const CHUNK: usize = 256 << 10;
@@ -36,6 +37,104 @@ impl Chunk {
     }
 }
 
+/// The length of a body, once it is known, and the names of its chunks, as far as they are known.
+///
+/// It names bytes and holds none: a chunk that is named may be in no tier.
+#[derive(Debug, Default)]
+pub struct Body {
+    length: OnceLock<u64>,
+    named: Mutex<Vec<Option<ChunkId>>>,
+    /// All names in order, once none is missing.
+    whole: OnceLock<Box<[ChunkId]>>,
+}
+
+impl Body {
+    /// A body of this length, if it is known, of which no chunk is known.
+    pub fn new(length: Option<u64>) -> Body {
+        let body = Body::default();
+        if let Some(length) = length {
+            body.has_length(length);
+        }
+        body
+    }
+
+    /// A body all of whose chunks are known.
+    pub fn of(length: u64, names: Vec<ChunkId>) -> Body {
+        let body = Body { named: Mutex::new(names.into_iter().map(Some).collect()), ..Body::default() };
+        body.has_length(length);
+        body
+    }
+
+    /// Bytes of the whole, if that is known.
+    pub fn length(&self) -> Option<u64> {
+        self.length.get().copied()
+    }
+
+    /// It is now known how long the body is. Tells whether that fits what was known.
+    pub fn has_length(&self, length: u64) -> bool {
+        let fits = *self.length.get_or_init(|| length) == length;
+        self.close(&self.named());
+        fits
+    }
+
+    /// Chunk `index` has this name. Tells whether that fits what was known: bytes that do not are of another body.
+    pub fn name(&self, index: usize, id: ChunkId) -> bool {
+        let mut named = self.named();
+        if named.len() <= index {
+            named.resize(index + 1, None);
+        }
+        let fits = *named[index].get_or_insert(id) == id;
+        self.close(&named);
+        fits
+    }
+
+    /// The name of chunk `index`, if it is known.
+    pub fn id(&self, index: usize) -> Option<ChunkId> {
+        match self.whole() {
+            Some(names) => names.get(index).copied(),
+            None => self.named().get(index).copied().flatten(),
+        }
+    }
+
+    /// The names of all chunks, if none is missing. Takes no lock.
+    pub fn whole(&self) -> Option<&[ChunkId]> {
+        self.whole.get().map(|names| &**names)
+    }
+
+    /// Whether the names of all chunks that hold the bytes `first..=last` are known.
+    pub fn knows(&self, first: u64, last: u64) -> bool {
+        self.whole().is_some() || {
+            let named = self.named();
+            chunks_of(first, last).all(|index| matches!(named.get(index), Some(Some(_))))
+        }
+    }
+
+    /// Whether no chunk is known.
+    pub fn is_unknown(&self) -> bool {
+        self.whole().is_none() && self.named().iter().all(Option::is_none)
+    }
+
+    /// How many chunks a body of this length has.
+    pub fn count(length: u64) -> usize {
+        length.div_ceil(CHUNK as u64) as usize
+    }
+
+    fn named(&self) -> MutexGuard<'_, Vec<Option<ChunkId>>> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self, named: &[Option<ChunkId>]) {
+        let Some(length) = self.length() else { return };
+        if named.len() == Body::count(length)
+            && self.whole.get().is_none()
+            && let Some(all) = named.iter().copied().collect::<Option<Vec<_>>>()
+        {
+            // Another thread can only have found the same names.
+            _ = self.whole.set(all.into());
+        }
+    }
+}
+
 /// The chunks that hold the bytes `first..=last` of a body, as indices.
 pub(super) fn chunks_of(first: u64, last: u64) -> std::ops::RangeInclusive<usize> {
     (first / CHUNK as u64) as usize..=(last / CHUNK as u64) as usize
@@ -43,7 +142,28 @@ pub(super) fn chunks_of(first: u64, last: u64) -> std::ops::RangeInclusive<usize
 
 #[cfg(test)]
 mod tests {
-    use super::{CHUNK, chunks_of};
+    use super::{Body, CHUNK, ChunkId, chunks_of};
+
+    #[test]
+    fn a_body_is_whole_when_every_chunk_of_its_length_is_named() {
+        let (a, b, c) = (ChunkId::of(b"a"), ChunkId::of(b"b"), ChunkId::of(b"c"));
+        let body = Body::new(None);
+        assert!(body.is_unknown() && body.whole().is_none());
+        assert!(body.name(2, c) && body.name(0, a));
+        assert_eq!((body.id(0), body.id(1), body.id(2), body.id(3)), (Some(a), None, Some(c), None));
+        assert!(body.has_length(2 * CHUNK as u64 + 1) && body.whole().is_none());
+        assert!(
+            body.knows(0, 9)
+                && !body.knows(0, CHUNK as u64)
+                && body.knows(2 * CHUNK as u64, 2 * CHUNK as u64)
+        );
+        assert!(body.name(1, b));
+        assert_eq!(body.whole(), Some(&[a, b, c][..]));
+        assert!(body.knows(0, 2 * CHUNK as u64), "all of it");
+        assert!(body.name(1, b) && !body.name(1, c), "a chunk has one name");
+        assert!(!body.has_length(1), "and the body one length");
+        assert_eq!(Body::new(Some(0)).whole(), Some(&[][..]));
+    }
 
     #[test]
     fn a_range_needs_exactly_the_chunks_that_hold_its_bytes() {

@@ -12,7 +12,7 @@ use std::{borrow::Borrow, fmt};
 pub struct Key(Bytes);
 
 /// The parts of a key.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyParts<'a> {
     /// Scope: the name of the site, or of the group of sites that share stored responses.
     pub scope: &'a str,
@@ -47,6 +47,26 @@ impl Key {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// The parts it was made from. `None` cannot be: a key is only made from parts.
+    pub fn parts(&self) -> Option<KeyParts<'_>> {
+        let (&flags, mut rest) = self.0.split_first()?;
+        let mut next = || {
+            let (length, after) = rest.split_first_chunk()?;
+            let (part, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+            rest = after;
+            std::str::from_utf8(part).ok()
+        };
+        let (scope, host, path, query) = (next()?, next()?, next()?, next()?);
+        Some(KeyParts { scope, https: flags & 1 != 0, host, path, query: (flags & 2 != 0).then_some(query) })
+    }
+}
+
+/// The key that another process of this node has given by its bytes.
+impl From<Vec<u8>> for Key {
+    fn from(bytes: Vec<u8>) -> Key {
+        Key(Bytes::from(bytes))
+    }
 }
 
 impl Borrow<[u8]> for Key {
@@ -78,6 +98,7 @@ mod tests {
         ];
         for (i, a) in others.iter().enumerate() {
             assert_ne!(a.key(), base.key(), "{a:?}");
+            assert_eq!(a.key().parts(), Some(*a), "a key says what it was made from");
             for b in &others[i + 1..] {
                 assert_ne!(a.key(), b.key(), "{a:?} {b:?}");
             }

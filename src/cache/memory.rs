@@ -1,10 +1,10 @@
 //! The memory tier: heads by key and chunks by digest, in one bound.
 //!
 //! moka decides what stays (TinyLFU). It may refuse a newcomer and it forgets single chunks, so a head never proves
-//! that its body is there: [`Memory::body`] tells, and what it does not find is a miss.
+//! that its body is there: [`Memory::pieces`] tells, and what it does not find is a miss.
 
 use crate::{
-    cache::{Chunk, ChunkId, Key, Slot, StoredResponse, body::chunks_of},
+    cache::{Body, CHUNK, Chunk, ChunkId, Key, Slot, StoredResponse, body::chunks_of},
     telemetry::Metrics,
 };
 use bytes::Bytes;
@@ -59,30 +59,58 @@ impl Memory {
         }
     }
 
+    /// The slot of `key`, for people who wonder: as [`Memory::slot`], but one that is not there is not asked for. What is
+    /// looked at counts as used once (moka has no other way).
+    pub fn look_at(&self, key: &Key) -> Option<Arc<Slot>> {
+        let there = self.held.contains_key(&Name::Slot(key.clone()));
+        there.then(|| self.slot(key)).flatten()
+    }
+
     /// The bytes `first..=last` of a stored body, or `None` if a chunk is missing.
     ///
     /// All chunks are taken at once: what a reader has begun it can end, whatever is evicted meanwhile.
-    pub fn body(&self, stored: &StoredResponse, first: u64, last: u64) -> Option<Pieces> {
+    pub fn pieces(&self, body: &Body, first: u64, last: u64) -> Option<Pieces> {
         let range = chunks_of(first, last);
         let mut pieces = Pieces::with_capacity(range.clone().count());
         let (start, end) = (*range.start(), *range.end());
         for i in range {
-            let Some(Held::Chunk(bytes)) =
-                stored.chunks.get(i).and_then(|id| self.held.get(&Name::Chunk(*id)))
-            else {
+            let Some(bytes) = body.id(i).and_then(|id| self.chunk(&id)) else {
                 self.metrics.incomplete.inc();
                 return None;
             };
-            let from = if i == start { (first % crate::cache::CHUNK as u64) as usize } else { 0 };
-            let to = if i == end { (last % crate::cache::CHUNK as u64) as usize + 1 } else { bytes.len() };
+            let from = if i == start { (first % CHUNK as u64) as usize } else { 0 };
+            let to = if i == end { (last % CHUNK as u64) as usize + 1 } else { bytes.len() };
             pieces.push(bytes.get(from..to).map(|_| bytes.slice(from..to))?);
         }
         Some(pieces)
     }
 
-    /// Are all chunks of a stored body there just now?
-    pub fn holds(&self, stored: &StoredResponse) -> bool {
-        stored.chunks.iter().all(|id| self.held.contains_key(&Name::Chunk(*id)))
+    /// The bytes of a chunk.
+    pub fn chunk(&self, id: &ChunkId) -> Option<Bytes> {
+        match self.held.get(&Name::Chunk(*id)) {
+            Some(Held::Chunk(bytes)) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// Is this chunk there just now?
+    pub fn has_chunk(&self, id: &ChunkId) -> bool {
+        self.held.contains_key(&Name::Chunk(*id))
+    }
+
+    /// Is the chunk that holds the byte at `at` there just now?
+    pub fn holds_at(&self, body: &Body, at: u64) -> bool {
+        body.id((at / CHUNK as u64) as usize).is_some_and(|id| self.has_chunk(&id))
+    }
+
+    /// Are all chunks of a body there just now?
+    pub fn holds(&self, body: &Body) -> bool {
+        body.whole().is_some_and(|names| names.iter().all(|id| self.has_chunk(id)))
+    }
+
+    /// Are the chunks with the bytes `first..=last` of a body there just now?
+    pub fn holds_bytes(&self, body: &Body, first: u64, last: u64) -> bool {
+        chunks_of(first, last).all(|i| body.id(i).is_some_and(|id| self.has_chunk(&id)))
     }
 
     /// Keeps a sealed chunk.
@@ -121,11 +149,11 @@ impl Memory {
         stood
     }
 
-    /// Takes away `old` and what was made from it by freshening: the origin has something else now, which is not stored.
-    pub fn withdraw(&self, key: &Key, old: &StoredResponse) {
+    /// Takes away what has this body: the origin has something else now, which is not stored.
+    pub fn withdraw(&self, key: &Key, body: &Arc<Body>) {
         self.held.entry(Name::Slot(key.clone())).and_compute_with(|entry| {
             let Some(Held::Slot(slot)) = entry.map(|e| e.into_value()) else { return Op::Nop };
-            let left = slot.without(old);
+            let left = slot.without(body);
             if left.responses().is_empty() { Op::Remove } else { Op::Put(Held::Slot(Arc::new(left))) }
         });
     }

@@ -6,7 +6,7 @@ mod memory;
 mod settings;
 mod stored;
 
-pub use body::{CHUNK, Chunk, ChunkId};
+pub use body::{Body, CHUNK, Chunk, ChunkId};
 pub use key::{Key, KeyParts};
 pub use memory::{Memory, Pieces};
 pub use settings::CacheSettings;

@@ -1,9 +1,9 @@
 //! A stored response, and the slot that holds those of one key.
 
 use crate::{
-    cache::ChunkId,
+    cache::{Body, CHUNK},
     clock,
-    http_caching::{Freshness, RequestDirectives, SelectingValue, vary},
+    http_caching::{EntityTag, Freshness, RequestDirectives, SelectingValue, vary},
     ledger::Number,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -16,6 +16,8 @@ use std::{
     time::SystemTime,
 };
 
+/// Bytes the name of a chunk takes in a body.
+const NAME: u64 = 40;
 /// Stored responses one slot holds at most; the oldest goes (G21).
 const SLOT_RESPONSES: usize = 64;
 
@@ -38,6 +40,11 @@ impl Selecting {
         &self.names
     }
 
+    /// The names with the values; `None` for a field that was absent.
+    pub fn pairs(&self) -> impl Iterator<Item = (&HeaderName, Option<&[u8]>)> {
+        self.names.iter().zip(self.values.iter().map(SelectingValue::as_bytes))
+    }
+
     /// Whether a request has the same values (RFC 9111 §4.1).
     pub fn matches(&self, request: &HeaderMap) -> bool {
         vary::same(&self.names, &self.values, request)
@@ -57,17 +64,17 @@ pub struct StoredParts {
     pub etag: Option<HeaderValue>,
     /// `Last-Modified`, if the rule trusts it for conditions.
     pub last_modified: Option<HeaderValue>,
-    /// Length of the body.
+    /// Length of the whole body, though chunks of it may be missing.
     pub length: u64,
-    /// Chunks of the body, in order.
-    pub chunks: Arc<[ChunkId]>,
+    /// The body.
+    pub body: Arc<Body>,
     /// How long it may serve.
     pub freshness: Freshness,
     /// The ledger's number noted before the request for it left.
     pub born: Number,
 }
 
-/// A stored response: head and the names of its chunks. Immutable, but for the memo of its last check.
+/// A stored response: head and body. Immutable, but for the memo of its last check.
 #[derive(Debug)]
 pub struct StoredResponse {
     parts: StoredParts,
@@ -136,9 +143,14 @@ impl StoredResponse {
         self.checked.store(touched + 1, Ordering::Relaxed);
     }
 
+    /// The validator that names these bytes and no others: chunks that are missing may be asked for by it.
+    pub fn content_tag(&self) -> Option<&HeaderValue> {
+        self.etag.as_ref().filter(|tag| EntityTag::parse(tag.as_bytes()).is_some_and(|tag| !tag.is_weak()))
+    }
+
     /// Whether one was made from the other by freshening, or both from a third.
     pub fn same_body(&self, other: &StoredResponse) -> bool {
-        Arc::ptr_eq(&self.chunks, &other.chunks)
+        Arc::ptr_eq(&self.body, &other.body)
     }
 
     /// Whether it was stored for the same selecting fields and values.
@@ -151,7 +163,8 @@ impl StoredResponse {
         let fields: usize = self.headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 96).sum();
         let selecting: usize =
             self.selecting.values.iter().map(|v| v.as_bytes().map_or(0, <[u8]>::len) + 96).sum();
-        (512 + fields + selecting + self.chunks.len() * size_of::<ChunkId>()) as u64
+        // Each name stands in the body twice, once none is missing.
+        (512 + fields + selecting) as u64 + self.length.div_ceil(CHUNK as u64) * 2 * NAME
     }
 }
 
@@ -191,9 +204,10 @@ impl Slot {
         Slot { responses }
     }
 
-    /// A slot without `gone` and what was made from it by freshening.
-    pub fn without(&self, gone: &StoredResponse) -> Slot {
-        Slot { responses: self.responses.iter().filter(|old| !old.same_body(gone)).cloned().collect() }
+    /// A slot without what has this body.
+    pub fn without(&self, gone: &Arc<Body>) -> Slot {
+        let left = self.responses.iter().filter(|old| !Arc::ptr_eq(&old.body, gone));
+        Slot { responses: left.cloned().collect() }
     }
 
     /// Bytes it takes in memory, bodies not counted.

@@ -1,7 +1,11 @@
 //! One call of a node's control API, and what its failure means for whoever waits.
 
 use super::{Exit, Streams};
-use crate::{control::Problem, units::Span};
+use crate::{
+    clock,
+    control::{Problem, UPGRADING},
+    units::Span,
+};
 use clap::Args;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{path::PathBuf, time::Duration};
@@ -9,6 +13,8 @@ use std::{path::PathBuf, time::Duration};
 /// Longest answer read: a report of a reload with many errors fits.
 const ANSWER_BYTES: u64 = 4 << 20;
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long to wait before a node that is being upgraded is asked again.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// What a pipeline decides by; stands at the end of the help of each command that calls.
 pub(super) const EXIT_CODES: &str = "Exit codes: 0 done and in force; 64 wrong command line; 65 the node does not know \
@@ -31,13 +37,71 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Posts and gives the answer; a failure is told to `streams` and its exit code given.
+    /// Posts and gives the answer; a failure is told to `streams` and its exit code given. A node that is being upgraded is
+    /// asked again: nothing was done, and the process that takes over will answer in a moment.
     pub(super) fn post<A: DeserializeOwned>(
         &self,
         path: &str,
         body: &impl Serialize,
         streams: &mut Streams<'_>,
     ) -> Result<A, Exit> {
+        let body = serde_json::to_string(body)
+            .map_err(|error| streams.fail(Exit::Usage, format_args!("{error}")))?;
+        self.answer(path, streams, |agent, call| {
+            let call = agent.post(&call.url).header("authorization", &call.bearer);
+            call.header("content-type", "application/json").send(&body)
+        })
+    }
+
+    /// Gets, with this query and these fields, and gives the answer; a failure is told as by [`Node::post`].
+    pub(super) fn get<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        fields: &[(&str, String)],
+        streams: &mut Streams<'_>,
+    ) -> Result<A, Exit> {
+        self.answer(path, streams, |agent, call| {
+            let mut asking = agent.get(&call.url).header("authorization", &call.bearer);
+            for (name, value) in query {
+                asking = asking.query(name, value);
+            }
+            for (name, value) in fields {
+                asking = asking.header(*name, value);
+            }
+            asking.call()
+        })
+    }
+
+    fn answer<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        streams: &mut Streams<'_>,
+        send: impl Fn(&ureq::Agent, &Call) -> Result<http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<A, Exit> {
+        let (call, begun) = (self.call(path, streams)?, clock::instant());
+        loop {
+            // On a connection of its own: the process that took over listens for new ones.
+            let sent = send(&self.agent(), &call).and_then(|mut answer| {
+                let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string()?;
+                Ok((answer.status().as_u16(), text))
+            });
+            let (status, text) = sent.map_err(|error| unanswered(&call.url, &error, streams))?;
+            if status == 200 {
+                return serde_json::from_str(&text).map_err(|_| not_a_lectern(&call.url, status, streams));
+            }
+            match serde_json::from_str::<Problem>(&text) {
+                Ok(problem) if problem.kind == UPGRADING && begun.elapsed() + AGAIN < self.timeout.0 => {
+                    pause();
+                }
+                Ok(problem) => return Err(refused(&problem, streams)),
+                Err(_) => return Err(not_a_lectern(&call.url, status, streams)),
+            }
+        }
+    }
+
+    /// Whom to call, and as whom.
+    fn call(&self, path: &str, streams: &mut Streams<'_>) -> Result<Call, Exit> {
         let token = self.token(streams)?;
         let control = self.control.clone().or_else(|| std::env::var("LECTERN_CONTROL").ok());
         let control = control.unwrap_or_else(|| "http://127.0.0.1:9180".into());
@@ -45,10 +109,12 @@ impl Node {
             return Err(not_an_address(&control, streams));
         }
         let url = format!("{}{path}", control.trim_end_matches('/'));
-        let body = serde_json::to_string(body)
-            .map_err(|error| streams.fail(Exit::Usage, format_args!("{error}")))?;
+        Ok(Call { url, bearer: format!("Bearer {token}") })
+    }
+
+    fn agent(&self) -> ureq::Agent {
         // a proxy set for the outside world must not see the token, nor may a redirect carry it elsewhere
-        let agent: ureq::Agent = ureq::Agent::config_builder()
+        ureq::Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
             .max_redirects(0)
@@ -56,25 +122,7 @@ impl Node {
             .timeout_connect(Some(CONNECT))
             .timeout_global(Some(self.timeout.0))
             .build()
-            .into();
-        let sent = agent
-            .post(&url)
-            .header("authorization", format!("Bearer {token}"))
-            .header("content-type", "application/json")
-            .send(body);
-        let (status, text) = sent
-            .and_then(|mut answer| {
-                let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string()?;
-                Ok((answer.status().as_u16(), text))
-            })
-            .map_err(|error| unanswered(&url, &error, streams))?;
-        if status == 200 {
-            return serde_json::from_str(&text).map_err(|_| not_a_lectern(&url, status, streams));
-        }
-        match serde_json::from_str::<Problem>(&text) {
-            Ok(problem) => Err(refused(&problem, streams)),
-            Err(_) => Err(not_a_lectern(&url, status, streams)),
-        }
+            .into()
     }
 
     fn token(&self, streams: &mut Streams<'_>) -> Result<String, Exit> {
@@ -94,6 +142,20 @@ impl Node {
         }
         Ok(token.to_string())
     }
+}
+
+/// One call: its URL, and the token that it shows.
+struct Call {
+    url: String,
+    bearer: String,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a command has nothing to do meanwhile, and no event to wait for"
+)]
+fn pause() {
+    std::thread::sleep(AGAIN);
 }
 
 /// The node said no: by its status, whether asking again can help.

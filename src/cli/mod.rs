@@ -4,6 +4,7 @@ mod call;
 mod certs;
 mod check;
 mod exit;
+mod explain;
 mod openapi;
 mod purge;
 mod reload;
@@ -40,6 +41,9 @@ enum Command {
     /// Load the configuration anew; with errors in it what runs goes on.
     #[command(after_help = call::EXIT_CODES)]
     Reload(reload::Reload),
+    /// Explain what would become of a request; changes nothing.
+    #[command(after_help = call::EXIT_CODES)]
+    Explain(explain::Explain),
     /// Make a token for the control API; it is shown once.
     Token(token::Token),
     /// Make a certificate for a machine of one's own, and the authority to trust for it.
@@ -79,6 +83,7 @@ fn run_with(args: impl IntoIterator<Item = std::ffi::OsString>, streams: &mut St
             Command::Check(check) => check.run(streams),
             Command::Purge(purge) => purge.run(streams),
             Command::Reload(reload) => reload.run(streams),
+            Command::Explain(explain) => explain.run(streams),
             Command::Token(token) => token.run(streams),
             Command::Certs(certs) => certs.run(streams),
             Command::Openapi => openapi::run(streams),

@@ -10,6 +10,10 @@ pub(super) struct Serve {
     /// The configuration.
     #[arg(long, default_value = "/etc/lectern/lectern.toml")]
     pub config: PathBuf,
+    /// Take the place of the node that runs with the same ledger, which loses no request and ends when it has finished what
+    /// it has under way. If it cannot be done the running node goes on.
+    #[arg(long)]
+    pub upgrade: bool,
 }
 
 impl Serve {
@@ -23,7 +27,7 @@ impl Serve {
             }
         };
         telemetry::init_log(config.node.error_log, config.node.error_log_format);
-        match node::run(self.config, config) {
+        match node::run(self.config, config, self.upgrade) {
             Ok(()) => Exit::Done,
             Err(error) => streams.fail(Exit::Unavailable, format_args!("the node cannot start: {error:#}")),
         }

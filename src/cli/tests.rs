@@ -2,8 +2,15 @@
 
 use super::{Exit, Streams, run_with};
 use crate::{
-    control::{Control, NewToken, PurgeTarget, ReloadSummary, Tokens, UnknownTarget, UrlToPurge, router},
+    control::{
+        Control, NewToken, PurgeTarget, ReloadRefused, ReloadSummary, Tokens, UnknownTarget, UrlToPurge,
+        router,
+    },
     ledger::{Ledger, LedgerSettings},
+    response::{
+        AnswerTold, Explanation, FieldTold, KeyTold, NumberTold, OriginTold, Otherwise, PassedOver, RuleTold,
+        SiteTold, StoredTold,
+    },
     telemetry::Metrics,
 };
 use std::{
@@ -26,10 +33,10 @@ struct Node {
     token_file: PathBuf,
     ledger: Arc<Ledger>,
     dir: tempfile::TempDir,
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
 }
 
-fn node(reload: Result<ReloadSummary, String>) -> Node {
+fn node(reload: Result<ReloadSummary, ReloadRefused>) -> Node {
     let dir = tempfile::tempdir().unwrap();
     let metrics = Metrics::new();
     let settings = LedgerSettings { folder: dir.path().join("ledger"), url_entries: 10 };
@@ -55,13 +62,121 @@ fn node(reload: Result<ReloadSummary, String>) -> Node {
             let answer = reload.clone();
             Box::pin(async move { answer })
         }),
+        explain: Arc::new(explained),
         not_ready: Arc::new(Vec::new),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     runtime.spawn(async move { axum::serve(listener, router(control)).await });
-    Node { url, token_file, ledger, dir, _runtime: runtime }
+    Node { url, token_file, ledger, dir, runtime }
+}
+
+/// What the node finds out; only what it was asked is from the call.
+fn explained(request: http::Request<()>, https: bool, _: std::net::IpAddr) -> Explanation {
+    let field = |name: &str, value: &str| FieldTold { name: name.into(), value: value.into() };
+    let number = |number| NumberTold { ledger: "9f2c".into(), number };
+    let accept = request.headers().get("accept").map_or("", |value| value.to_str().unwrap());
+    Explanation {
+        method: request.method().to_string(),
+        url: format!("{}://lms.example{}", if https { "https" } else { "http" }, request.uri()),
+        site: Some(SiteTold { name: "lms".into(), scope: "lms".into(), rules: 3 }),
+        rule: Some(RuleTold { name: "theme".into(), place: 2, sets: vec!["lifetime = 60s".into()] }),
+        passed_over: vec![PassedOver {
+            name: "scripts".into(),
+            place: 1,
+            condition: "extension".into(),
+            why: "the extension is not js".into(),
+        }],
+        verdict: Some("cache".into()),
+        key: Some(KeyTold {
+            scope: "lms".into(),
+            scheme: "https".into(),
+            host: "lms.example".into(),
+            path: "/a".into(),
+            query: None,
+        }),
+        ledger: number(17),
+        stored: vec![StoredTold {
+            selected: true,
+            status: 200,
+            length: 4,
+            whole: true,
+            selecting: vec![field("accept", accept)],
+            fields: vec![field("content-type", "text/css")],
+            age: 70,
+            lifetime: 60,
+            ttl: -10,
+            freshness: "stale".into(),
+            validator: Some(field("etag", "\"v1\"")),
+            born: number(16),
+            outdated: true,
+            outdated_by: vec!["url 17".into()],
+            ..StoredTold::default()
+        }],
+        answer: AnswerTold {
+            outcome: "miss".into(),
+            why: "what is stored is outdated, or its body is not there".into(),
+            fwd: Some("stale".into()),
+            otherwise: vec![Otherwise { outcome: "pass".into(), when: "if it may not be stored".into() }],
+            ..AnswerTold::default()
+        },
+        origin: Some(OriginTold {
+            name: "lms".into(),
+            servers: vec!["10.0.0.5:80".into()],
+            by: "fill".into(),
+            method: "GET".into(),
+            target: "/a".into(),
+            fields: vec![field("host", "lms.example")],
+            conditional: false,
+        }),
+    }
+}
+
+const REPORT: &str = "\
+HEAD https://lms.example/a
+
+outcome  miss: what is stored is outdated, or its body is not there
+         or pass if it may not be stored
+site     lms
+rule     2 of 3, theme: cache
+         lifetime = 60s
+         not 1, scripts: the extension is not js
+key      scope lms, https, lms.example, /a, no query
+ledger   number 17 of 9f2c
+stored   one response
+       - selected: 200, 4 bytes
+         stale: age 70 s, lifetime 60 s, over by 10 s
+         validator etag: \"v1\"
+         born at number 16: outdated by url 17
+         selected by accept: text/css,*/*
+         | content-type: text/css
+origin   lms (10.0.0.5:80) is sent by a fill, for all who want it
+         > GET /a
+         > host: lms.example
+";
+
+#[test]
+fn an_explanation_is_a_report_or_the_answer_as_it_is() {
+    let node = node(Ok(ReloadSummary::default()));
+    let file = node.token_file.to_str().unwrap();
+    let explain = |args: &[&str]| {
+        lectern(&[&["explain", "--control", &node.url, "--token-file", file][..], args].concat())
+    };
+    let asked = ["https://lms.example/a", "-X", "HEAD", "-H", "Accept: text/css,*/*"];
+    assert_eq!(explain(&asked), (Exit::Done, REPORT.to_owned(), String::new()));
+    let (exit, out, _) = explain(&[&asked[..], &["--json"]].concat());
+    let told: Explanation = serde_json::from_str(&out).unwrap();
+    assert_eq!((exit, told.method.as_str(), told.stored[0].selected), (Exit::Done, "HEAD", true));
+    for (args, exit, says) in [
+        (&["/a"][..], Exit::Data, "whole"),
+        (&["http://a/", "-H", "no colon"], Exit::Data, "Name: value"),
+        (&["http://a/", "-H", "a: b\r\nc: d"], Exit::Usage, "field"),
+        (&[], Exit::Usage, "<URL>"),
+    ] {
+        let (found, out, err) = explain(args);
+        assert!(found == exit && out.is_empty() && err.contains(says), "{args:?}: {found:?} {out} {err}");
+    }
 }
 
 fn purge(control: &str, token_file: &Path, args: &[&str]) -> (Exit, String, String) {
@@ -149,6 +264,22 @@ fn every_failure_has_its_exit_code_and_says_why() {
 }
 
 #[test]
+fn a_purge_that_meets_an_upgrade_is_asked_again_until_it_is_in_force() {
+    let node = node(Ok(ReloadSummary::default()));
+    let (url, token) = (node.url.clone(), node.token_file.clone());
+    node.runtime.block_on(node.ledger.give_up()).unwrap();
+    let (exit, _, err) = purge(&url, &token, &["--site", "lms", "--timeout", "500ms"]);
+    assert_eq!(exit, Exit::Temporary);
+    assert!(err.contains("being upgraded") && err.contains("ask again"), "{err}");
+    let asking = std::thread::spawn(move || purge(&url, &token, &["--site", "lms"]));
+    // Whether it has asked once or not at all by now: it ends as it should.
+    node.ledger.take_back().unwrap();
+    let (exit, out, err) = asking.join().unwrap();
+    assert_eq!(exit, Exit::Done, "{err}");
+    assert!(out.starts_with("applied: number 1, "), "{out}");
+}
+
+#[test]
 fn a_reload_says_what_runs_or_all_that_is_wrong() {
     let summary = ReloadSummary { sites: 94, rules: 500, restart_needed: vec!["control.address".into()] };
     let good = node(Ok(summary));
@@ -156,7 +287,7 @@ fn a_reload_says_what_runs_or_all_that_is_wrong() {
     let (exit, out, err) = lectern(&["reload", "--control", &good.url, "--token-file", file]);
     assert_eq!(exit, Exit::Done, "{err}");
     assert_eq!(out, "applied: 94 sites, 500 rules\nneeds a restart: control.address\n");
-    let bad = node(Err("a.toml:1: x\na.toml:2: y".into()));
+    let bad = node(Err(ReloadRefused::Wrong("a.toml:1: x\na.toml:2: y".into())));
     let file = bad.token_file.to_str().unwrap();
     let (exit, out, err) = lectern(&["reload", "--control", &bad.url, "--token-file", file]);
     assert_eq!((exit, out.as_str()), (Exit::Config, ""));

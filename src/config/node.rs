@@ -15,6 +15,8 @@ pub struct NodeSettings {
     pub threads: Option<usize>,
     /// At a stop, how long transfers under way may go on before they are cut.
     pub stop_deadline: Duration,
+    /// At an upgrade, how long what the old process has under way may go on before it is cut.
+    pub upgrade_deadline: Duration,
     /// At a stop, how long `/readyz` says no before accepting ends: DNS or a balancer sends the learners elsewhere
     /// meanwhile. Counts before `stop_deadline`.
     pub unready_before_stop: Duration,
@@ -29,6 +31,7 @@ impl Default for NodeSettings {
         NodeSettings {
             threads: None,
             stop_deadline: Duration::from_secs(30),
+            upgrade_deadline: Duration::from_secs(600),
             unready_before_stop: Duration::ZERO,
             error_log: LogLevel::Info,
             error_log_format: LogFormat::Text,
@@ -50,6 +53,7 @@ pub(super) fn node(section: Section<'_>) -> NodeSettings {
     let settings = NodeSettings {
         threads: section.count("threads", 1..=1024),
         stop_deadline: span("stop_deadline", default.stop_deadline),
+        upgrade_deadline: span("upgrade_deadline", default.upgrade_deadline),
         unready_before_stop: span("unready_before_stop", default.unready_before_stop),
         error_log: section.choice("error_log", &levels).unwrap_or(default.error_log),
         error_log_format: section.choice("error_log_format", &formats).unwrap_or(default.error_log_format),
@@ -62,18 +66,13 @@ pub(super) fn cache(section: Section<'_>) -> CacheSettings {
     let default = CacheSettings::default();
     let span =
         |key, default| section.span(key, Duration::ZERO..=Duration::from_secs(86_400)).unwrap_or(default);
-    let memory = section.size("memory", 1 << 20..=1 << 44).unwrap_or(default.memory);
     let settings = CacheSettings {
-        memory,
-        body_limit: section.size("body_limit", 0..=1 << 44).unwrap_or(default.body_limit.min(memory / 2)),
+        memory: section.size("memory", 1 << 20..=1 << 44).unwrap_or(default.memory),
+        body_limit: section.size("body_limit", 0..=1 << 44).unwrap_or(default.body_limit),
+        fill_window: section.size("fill_window", 1 << 20..=1 << 30).unwrap_or(default.fill_window),
+        lag_limit: span("lag_limit", default.lag_limit),
         pass_mark: span("pass_mark", default.pass_mark),
     };
-    if settings.body_limit > settings.memory {
-        let given = section.value("body_limit").or(section.value("memory"));
-        let place = given.map_or_else(|| section.place.clone(), |value| value.place);
-        let wrong = "the longest body that is stored is longer than all of the memory tier";
-        section.reader.error(&place, wrong, "write a body_limit of at most `memory`");
-    }
     section.finish();
     settings
 }

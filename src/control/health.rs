@@ -1,6 +1,7 @@
 //! `/healthz`, `/readyz`, `/metrics`: read by probes without a token.
 
 use super::Control;
+use crate::ledger::LedgerError;
 use axum::{
     Json,
     extract::State,
@@ -34,7 +35,9 @@ pub(super) async fn healthz() -> &'static str {
     ))]
 pub(super) async fn readyz(State(control): State<Control>) -> Response {
     let mut reasons = (control.not_ready)();
-    if let Some(why) = control.ledger.refusal() {
+    // While the ledger is handed over learners are served, by this process or the next.
+    let refusal = control.ledger.refusal().filter(|why| !matches!(**why, LedgerError::HandedOver));
+    if let Some(why) = refusal {
         reasons.push(format!("ledger: {why}"));
     }
     let ready = reasons.is_empty();

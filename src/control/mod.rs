@@ -1,9 +1,11 @@
-//! The control API: purges with a number, reload, metrics, health. Whoever changes something shows a token.
+//! The control API: purges with a number, reload, explain, metrics, health. Whoever changes something, or looks into what is
+//! stored, shows a token.
 //!
 //! Every error is a problem document (RFC 9457). A call that is not allowed or not understood changes nothing and
-//! says what is missing. What lies left of this part in the order of imports (reload, names of sites, draining) is
+//! says what is missing. What lies left of this part in the order of imports (reload, explain, names of sites, draining) is
 //! handed in by the node as [`Control`]'s closures.
 
+mod explain;
 mod health;
 mod openapi;
 mod problem;
@@ -14,11 +16,12 @@ mod settings;
 mod tests;
 mod tokens;
 
+pub use explain::{Explain, FIELD};
 pub use health::Readiness;
 pub use openapi::openapi_json;
-pub use problem::Problem;
+pub use problem::{Problem, UPGRADING};
 pub use purge::{PurgeAnswer, PurgeRequest, PurgeTarget, UnknownTarget, UrlToPurge};
-pub use reload::ReloadSummary;
+pub use reload::{ReloadRefused, ReloadSummary};
 pub use settings::ControlSettings;
 pub use tokens::{NewToken, TokenError, Tokens};
 
@@ -49,8 +52,10 @@ pub struct Control {
     pub resolve_url: ResolveUrl,
     /// Names of all sites of the scope of a site, and of the scope; none if there is no site of that name.
     pub resolve_site: ResolveSite,
-    /// Loads, checks, builds, swaps. The error is the whole report, and nothing was changed.
+    /// Loads, checks, builds, swaps. At an error nothing was changed.
     pub reload: Reload,
+    /// What would become of a request; changes nothing.
+    pub explain: Explain,
     /// Why the node is not ready, apart from the ledger; empty: it is.
     pub not_ready: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
 }
@@ -60,7 +65,7 @@ pub type ResolveUrl = Arc<dyn Fn(&UrlToPurge<'_>) -> Result<PurgeTarget, Unknown
 /// See [`Control::resolve_site`].
 pub type ResolveSite = Arc<dyn Fn(&str) -> Option<Vec<String>> + Send + Sync>;
 /// See [`Control::reload`].
-pub type Reload = Arc<dyn Fn() -> BoxFuture<'static, Result<ReloadSummary, String>> + Send + Sync>;
+pub type Reload = Arc<dyn Fn() -> BoxFuture<'static, Result<ReloadSummary, ReloadRefused>> + Send + Sync>;
 
 /// The peer's address, put into a request's extensions by the node: a record says where it was asked from.
 #[derive(Clone, Copy, Debug)]

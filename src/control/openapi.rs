@@ -1,6 +1,6 @@
 //! The description of the API, made from its code; `docs/openapi.json` is the copy that clients are built from.
 
-use super::{Control, health, purge, reload};
+use super::{Control, explain, health, purge, reload};
 use axum::Json;
 use std::sync::LazyLock;
 use utoipa::{
@@ -11,7 +11,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Lectern control API", description = "Purges with a number, reload, metrics, health."),
+    info(title = "Lectern control API", description = "Purges with a number, reload, explain, metrics, health."),
     modifiers(&Token),
     tags((name = "purge", description = "What is outdated"), (name = "node", description = "This node"))
 )]
@@ -34,6 +34,7 @@ pub(super) fn documented() -> OpenApiRouter<Control> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(purge::purge))
         .routes(routes!(reload::reload))
+        .routes(routes!(explain::explain))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

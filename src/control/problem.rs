@@ -23,6 +23,9 @@ pub struct Problem {
     pub detail: String,
 }
 
+/// The kind of the problem that passes by itself, as soon as the new process serves.
+pub const UPGRADING: &str = "urn:lectern:upgrading";
+
 impl Problem {
     const fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: String) -> Problem {
         Problem { kind: Cow::Borrowed(kind), title: Cow::Borrowed(title), status: status.as_u16(), detail }
@@ -83,13 +86,32 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, "urn:lectern:unknown-site", "No site has this name", detail)
     }
 
+    /// A new process of this node is taking over: it will do what this one does not any more.
+    pub(super) fn upgrading() -> Problem {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            UPGRADING,
+            "The node is being upgraded",
+            "a new process is taking over; nothing was done: ask again in a second".into(),
+        )
+    }
+
     pub(super) fn ledger(error: &LedgerError) -> Problem {
+        if matches!(error, LedgerError::HandedOver) {
+            return Problem::upgrading();
+        }
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "urn:lectern:ledger-refuses",
             "The ledger takes no records",
             format!("{error}; the purge is not acknowledged: ask again"),
         )
+    }
+
+    /// The request to explain is none. `detail` repeats nothing that may be secret.
+    pub(super) fn wrong_question(detail: String) -> Problem {
+        let title = "This is no request that could be explained";
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:lectern:wrong-question", title, detail)
     }
 
     pub(super) fn reload_refused(report: String) -> Problem {
@@ -122,6 +144,7 @@ pub(super) async fn no_such_method(method: Method, uri: Uri) -> Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let upgrading = self.kind == UPGRADING;
         let mut response = (status, axum::Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -130,7 +153,8 @@ impl IntoResponse for Problem {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+                let seconds = if upgrading { "1" } else { "5" };
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
             }
             _ => {}
         }

@@ -17,6 +17,15 @@ pub struct ReloadSummary {
     pub restart_needed: Vec<String>,
 }
 
+/// Why what ran before goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReloadRefused {
+    /// A new process is taking over, which has read its configuration already.
+    Upgrading,
+    /// The whole report, as `lectern check` prints it.
+    Wrong(String),
+}
+
 /// Load, check and swap the configuration.
 ///
 /// With an error in it nothing changes and the answer lists all errors.
@@ -25,6 +34,7 @@ pub struct ReloadSummary {
         (status = 200, description = "The new configuration is in force", body = ReloadSummary),
         (status = 401, description = "No token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "The token is not accepted", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The node is being upgraded; nothing was done", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The configuration has errors; what ran before goes on", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn reload(
@@ -32,5 +42,8 @@ pub(super) async fn reload(
     Caller(who): Caller,
 ) -> Result<Json<ReloadSummary>, Problem> {
     tracing::info!(%who, "reload asked by the control API");
-    (control.reload)().await.map(Json).map_err(Problem::reload_refused)
+    (control.reload)().await.map(Json).map_err(|refused| match refused {
+        ReloadRefused::Upgrading => Problem::upgrading(),
+        ReloadRefused::Wrong(report) => Problem::reload_refused(report),
+    })
 }

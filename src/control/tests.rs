@@ -1,11 +1,12 @@
 //! The API as a caller sees it; every answer is checked together with what the ledger says.
 
 use super::{
-    Api, Control, NewToken, PurgeAnswer, PurgeTarget, ReloadSummary, Tokens, UnknownTarget, UrlToPurge,
-    openapi_json,
+    Api, Control, NewToken, PurgeAnswer, PurgeTarget, ReloadRefused, ReloadSummary, Tokens, UnknownTarget,
+    UrlToPurge, openapi_json,
 };
 use crate::{
     ledger::{Ledger, LedgerSettings},
+    response::Explanation,
     telemetry::Metrics,
 };
 use http::{Request, StatusCode, header};
@@ -18,7 +19,7 @@ struct Node {
     ledger: Arc<Ledger>,
     token: String,
     /// What the node's reload answers.
-    reload: Arc<Mutex<Result<ReloadSummary, String>>>,
+    reload: Arc<Mutex<Result<ReloadSummary, ReloadRefused>>>,
     reasons: Arc<Mutex<Vec<String>>>,
     dir: tempfile::TempDir,
 }
@@ -54,6 +55,11 @@ fn node() -> Node {
                 Box::pin(async move { answer })
             })
         },
+        explain: Arc::new(|request, https, client| Explanation {
+            method: request.method().to_string(),
+            url: format!("{https} {client} {:?}", request.headers()),
+            ..Explanation::default()
+        }),
         not_ready: {
             let reasons = reasons.clone();
             Arc::new(move || reasons.lock().unwrap().clone())
@@ -106,6 +112,26 @@ impl Node {
     async fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, None, "").await
     }
+}
+
+#[tokio::test]
+async fn an_explanation_is_of_the_request_that_was_asked_about_and_needs_a_token() {
+    let node = node();
+    let bearer = format!("Bearer {}", node.token);
+    let path = "/v1/explain?url=https%3A%2F%2Flms.example%2Fa&method=HEAD";
+    let answer = node.ask("GET", path, Some(&bearer), "").await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let told = answer.json();
+    assert_eq!(
+        (&told["method"], &told["url"]),
+        (&json!("HEAD"), &json!("true 192.0.2.7 {\"host\": \"lms.example\"}"))
+    );
+    assert_eq!(node.get(path).await.problem(), "no-token");
+    for path in ["/v1/explain", "/v1/explain?url=%2Fa", "/v1/explain?url=http%3A%2F%2Fa%2F&x=1"] {
+        let answer = node.ask("GET", path, Some(&bearer), "").await;
+        assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (422, "wrong-question"), "{path}");
+    }
+    assert_eq!(node.ledger.last().n, 0);
 }
 
 #[tokio::test]
@@ -224,10 +250,27 @@ async fn a_reload_answers_with_what_runs_or_with_the_whole_report() {
     assert_eq!(node.ask("POST", "/v1/reload", None, "").await.problem(), "no-token");
     let answer = node.ask("POST", "/v1/reload", Some(&token), "").await;
     assert_eq!(answer.json(), json!({"sites": 2, "rules": 3, "restart_needed": []}));
-    *node.reload.lock().unwrap() = Err("lectern.toml:7: sites.hosts: is missing".into());
+    *node.reload.lock().unwrap() =
+        Err(ReloadRefused::Wrong("lectern.toml:7: sites.hosts: is missing".into()));
     let answer = node.ask("POST", "/v1/reload", Some(&token), "").await;
     assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (422, "reload-refused"));
     assert!(answer.text.contains("lectern.toml:7"));
+    *node.reload.lock().unwrap() = Err(ReloadRefused::Upgrading);
+    let answer = node.ask("POST", "/v1/reload", Some(&token), "").await;
+    assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (503, "upgrading"));
+}
+
+#[tokio::test]
+async fn while_the_ledger_is_handed_over_a_purge_is_to_be_asked_again_and_the_node_stays_ready() {
+    let node = node();
+    let token = format!("Bearer {}", node.token);
+    node.ledger.give_up().await.unwrap();
+    let purge = r#"{"kind":"site","site":"lms"}"#;
+    let answer = node.ask("POST", "/v1/purges", Some(&token), purge).await;
+    assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (503, "upgrading"));
+    assert_eq!(node.get("/readyz").await.status, 200);
+    node.ledger.close();
+    assert_eq!(node.get("/readyz").await.status, 503);
 }
 
 /// `lectern openapi > docs/openapi.json` writes it anew.

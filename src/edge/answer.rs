@@ -1,13 +1,13 @@
 //! Puts answers together: head, part, fields, body, account.
 
 use crate::{
-    cache::{Memory, Pieces, StoredResponse},
+    cache::{Pieces, StoredResponse},
     clock,
     edge::{Visit, route},
     fill::{FillHead, Reader},
     http_caching::{range, status_field},
     listener::{Connection, Refused},
-    response::{Account, Accounts, Arrival, Body, Part, Plain, Source, fields, part},
+    response::{Account, Accounts, Arrival, Body, Multipart, Part, Plain, Ranges, Source, fields, part},
     site::Sites,
     telemetry::{Fault, Outcome},
 };
@@ -18,11 +18,11 @@ use std::{sync::Arc, time::SystemTime};
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// Where the body of an answer comes from.
-enum From {
-    /// Pieces of a stored body, already cut to the part.
-    Stored(Pieces),
-    /// A fill under way.
-    Filling(Reader),
+pub(super) enum From {
+    /// Pieces in memory, already cut to the part.
+    Pieces(Pieces),
+    /// A body that is read piece by piece.
+    Reader(Reader),
 }
 
 /// The head an answer is made from.
@@ -38,23 +38,11 @@ pub(super) fn part_of(visit: &Visit, status: StatusCode, headers: &HeaderMap, le
     part(&visit.parts.method, &visit.parts.headers, status, headers, length)
 }
 
-/// The pieces of a stored body that a part needs; `None` if one is missing.
-pub(super) fn pieces(memory: &Memory, visit: &Visit, stored: &StoredResponse, part: Part) -> Option<Pieces> {
-    if visit.parts.method == Method::HEAD || stored.length == 0 {
-        return Some(Pieces::new());
-    }
-    match part {
-        Part::Whole => memory.body(stored, 0, stored.length - 1),
-        Part::Range { first, last, .. } => memory.body(stored, first, last),
-        Part::Unsatisfiable { .. } | Part::NotModified | Part::Failed => Some(Pieces::new()),
-    }
-}
-
 /// The answer from a stored response.
 pub(super) fn stored(
     mut visit: Box<Visit>,
     stored: &StoredResponse,
-    (part, pieces): (Part, Pieces),
+    (part, from): (Part, From),
     outcome: Outcome,
     cache_status: HeaderValue,
     now: SystemTime,
@@ -64,25 +52,24 @@ pub(super) fn stored(
     visit.account.outcome = outcome;
     let head =
         Head { status: stored.status, headers: stored.headers.clone(), length: Some(stored.length), age };
-    answer(visit, head, part, From::Stored(pieces), cache_status)
+    answer(visit, head, part, from, cache_status)
 }
 
 /// The answer from a fill under way.
 pub(super) fn filling(
     mut visit: Box<Visit>,
     head: &FillHead,
-    body: Reader,
+    (part, body): (Part, Reader),
     outcome: Outcome,
     cache_status: HeaderValue,
 ) -> Response<Body> {
     visit.account.outcome = outcome;
     let FillHead { status, length, .. } = *head;
-    let part = part_of(&visit, status, &head.headers, length);
     let headers = if outcome == Outcome::Joined { head.headers_for_others() } else { head.headers.clone() };
     let age = head.freshness.age(clock::now());
     visit.account.age = Some(age).filter(|_| outcome == Outcome::Joined);
     let head = Head { status, headers, length, age };
-    answer(visit, head, part, From::Filling(body), cache_status)
+    answer(visit, head, part, From::Reader(body), cache_status)
 }
 
 fn answer(
@@ -99,16 +86,23 @@ fn answer(
     if let Some(lifetime) = browser_lifetime.filter(|_| status == StatusCode::OK) {
         fields::tell_browser(&mut headers, lifetime);
     }
-    let sent = match part {
+    let mut multipart = None;
+    let sent = match &part {
         Part::Whole => length,
         Part::Range { first, last, length } => {
             status = StatusCode::PARTIAL_CONTENT;
-            headers.insert(header::CONTENT_RANGE, range::content_range(first, last, Some(length)));
+            headers.insert(header::CONTENT_RANGE, range::content_range(*first, *last, *length));
             Some(last - first + 1)
+        }
+        Part::Ranges { ranges, boundary, length } => {
+            status = StatusCode::PARTIAL_CONTENT;
+            let parts = Multipart::new(*boundary, ranges, *length, headers.get(header::CONTENT_TYPE));
+            headers.insert(header::CONTENT_TYPE, parts.content_type.clone());
+            Some(multipart.insert(parts).content_length)
         }
         Part::Unsatisfiable { length } => {
             status = StatusCode::RANGE_NOT_SATISFIABLE;
-            headers.insert(header::CONTENT_RANGE, range::unsatisfied_range(length));
+            headers.insert(header::CONTENT_RANGE, range::unsatisfied_range(*length));
             Some(0)
         }
         Part::NotModified => {
@@ -137,16 +131,24 @@ fn answer(
     visit.account.answered(status);
     let bodiless = visit.parts.method == Method::HEAD
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-        || !matches!(part, Part::Whole | Part::Range { .. });
+        || !matches!(part, Part::Whole | Part::Range { .. } | Part::Ranges { .. });
     let body = match from {
         _ if bodiless => Body::new(Source::Empty, None, visit.account),
-        From::Stored(pieces) => Body::from_pieces(pieces, visit.account),
-        From::Filling(_) if sent == Some(0) => Body::new(Source::Empty, None, visit.account),
-        From::Filling(mut reader) => {
-            if let Part::Range { first, last, .. } = part {
-                reader.narrow(first, Some(last));
-            }
-            Body::new(Source::Reader(reader), sent, visit.account)
+        From::Pieces(pieces) => Body::from_pieces(pieces, visit.account),
+        From::Reader(_) if sent == Some(0) => Body::new(Source::Empty, None, visit.account),
+        From::Reader(mut reader) => {
+            let source = match (part, multipart) {
+                (_, Some(multipart)) => Source::Ranges(Ranges::new(reader, multipart)),
+                (Part::Range { first, last, .. }, None) => {
+                    reader.turn_to(first, Some(last));
+                    Source::Reader(reader)
+                }
+                _ => {
+                    reader.turn_to(0, None);
+                    Source::Reader(reader)
+                }
+            };
+            Body::new(source, sent, visit.account)
         }
     };
     respond(status, headers, body)

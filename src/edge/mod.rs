@@ -11,14 +11,20 @@
 //! (fills, relays of unsafe methods) are tasks of their own.
 
 mod answer;
+mod explain;
+mod handover;
 mod relay;
 mod route;
 
 use crate::{
-    cache::{Memory, Pieces, StoredResponse, Use},
+    cache::{CHUNK, Key, Memory, Pieces, Slot, StoredResponse, Use},
     clock,
-    fill::{FillHead, Fills, Obtained, Wanted, says_more},
-    http_caching::{Directives, Fwd, status_field},
+    fill::{FillHead, Fills, Obtained, Reader, Span, Wanted, says_more},
+    http_caching::{
+        Directives, Fwd,
+        range::{self, Requested, Spec},
+        status_field,
+    },
     ledger::Ledger,
     listener::{Connection, Refused, RequestBody, Serve},
     response::{Account, Accounts, Arrival, Body, Part, Plain, fields},
@@ -26,10 +32,15 @@ use crate::{
     site::Sites,
     telemetry::{Fault, Outcome},
 };
+use answer::From;
 use arc_swap::ArcSwap;
+pub use handover::{Handover, Outdated};
 use http::{Method, Request, Response, StatusCode, header};
 use route::{Query, Route};
 use std::{sync::Arc, time::SystemTime};
+
+/// So many bytes of a body whose chunks can be had again are taken at once.
+const PINNED: u64 = 4 * CHUNK as u64;
 
 /// Everything a request meets on its way. Cheap to clone.
 #[derive(Clone)]
@@ -47,6 +58,8 @@ pub struct Parts {
     pub ledger: Arc<Ledger>,
     /// Where requests are accounted for.
     pub accounts: Arc<Accounts>,
+    /// Whether another process serves in the place of this one.
+    pub handover: Handover,
 }
 
 /// A request on its way, from its verdict on.
@@ -67,8 +80,63 @@ enum Found {
     Serves { stored: Arc<StoredResponse>, ttl: i64, refresh: bool },
     /// Nothing is looked for: the origin alone answers, and why.
     Relays(Fwd),
+    /// Nothing is looked for: another process serves in the place of this one.
+    HandedOver,
     /// Nothing that may serve without asking.
     Asks { validates: Option<Arc<StoredResponse>>, on_error: bool, why: Fwd },
+}
+
+/// How the bytes of a stored body are reached.
+enum Reach {
+    /// None is needed.
+    Nothing,
+    /// Taken at once, first to last, if all are there.
+    Pieces(u64, u64),
+    /// Read one after the other; whether reading can begin now.
+    Reader { first: u64, last: u64, there: bool },
+}
+
+/// What the verdict leaves to do.
+enum Course {
+    Refuses(StatusCode),
+    Relays(Fwd),
+    LooksUp,
+}
+
+/// How a request goes on that nothing stored answers.
+enum Way {
+    /// The client wants nothing that is not stored.
+    Refuses,
+    /// By itself; why, if the rules alone do not say so.
+    Relays { why: Fwd, own: Option<Own> },
+    /// By a fill.
+    Obtains { validates: Option<Arc<StoredResponse>>, fallback: Option<Arc<StoredResponse>>, why: Fwd },
+}
+
+/// Why a request that may be stored goes to the origin by itself.
+#[derive(Clone, Copy)]
+enum Own {
+    /// Another process serves in the place of this one, and may know of purges that are not known here.
+    HandedOver,
+    /// A HEAD brings no body, so it fills nothing.
+    Head,
+    /// A fill has no body; what this one asks for the origin must see.
+    Body,
+    /// The client wants nothing stored.
+    NoStore,
+    /// A learner's own copy of a private page: the origin can say 304, a fill could not.
+    ClientsCopy,
+    /// A script's own fields: the origin sees them. What others may share is filled without them, see `share_later`.
+    Fields,
+    /// What came last was for nobody else, and this one says more than a fill may.
+    PassMark,
+}
+
+impl Own {
+    /// The word for the log, if it needs one.
+    fn detail(self) -> Option<&'static str> {
+        matches!(self, Own::HandedOver).then_some("handed-over")
+    }
 }
 
 impl Serve for Edge {
@@ -106,6 +174,12 @@ impl Edge {
         &self.0
     }
 
+    /// What is stored under `key` is outdated (RFC 9111 §4.4), here and in a process that serves in the place of this one.
+    pub async fn outdate(&self, key: &Key) {
+        self.0.fills.invalidate(key);
+        self.0.handover.outdated(key).await;
+    }
+
     async fn respond(&self, mut visit: Box<Visit>) -> Response<Body> {
         if visit.route.site.log_must {
             visit.account.room = Some(self.0.accounts.log.room().await);
@@ -139,48 +213,58 @@ impl Edge {
 
     /// What needs no origin: a refusal by rule, and what is stored and may serve. Else what was found, for [`Edge::ask`].
     fn at_once(&self, mut visit: Box<Visit>) -> Result<Response<Body>, (Box<Visit>, Found)> {
-        match &visit.route.verdict {
-            Verdict::Refuse(status) => {
-                let plain = Plain::new(*status, "rule");
+        match visit.course() {
+            Course::Refuses(status) => {
+                let plain = Plain::new(status, "rule");
                 return Ok(answer::plain(visit.account, Outcome::Refused, None, plain));
             }
-            Verdict::Pass => return Err((visit, Found::Relays(Fwd::Bypass))),
-            Verdict::Cache(_) | Verdict::Obey if visit.may_be_stored() => {}
-            Verdict::Cache(_) | Verdict::Obey => return Err((visit, Found::Relays(Fwd::Method))),
+            Course::Relays(why) => return Err((visit, Found::Relays(why))),
+            Course::LooksUp if self.0.handover.has_begun() => return Err((visit, Found::HandedOver)),
+            Course::LooksUp => {}
         }
         let now = visit.account.time;
-        let found = self.look_up(&visit, now);
+        let slot = self.0.memory.slot(&visit.route.key);
+        let found = self.look_up(&visit, slot.as_deref(), now, |stored| self.outdated(&visit, stored));
         let Found::Serves { stored, ttl, refresh } = &found else { return Err((visit, found)) };
-        let Some(at_hand) = self.at_hand(&visit, stored) else { return Err((visit, found)) };
+        let Some(at_hand) = self.at_hand(&mut visit, stored) else { return Err((visit, found)) };
         if *refresh {
             visit.end_hop();
             self.0.fills.refresh(&visit.wanted(Some(stored.clone()), self.selecting(&visit)));
         }
-        let outcome = if *ttl > 0 { Outcome::Hit } else { Outcome::Stale };
+        if is_partial(&at_hand.0, stored) {
+            let status = status_field::fwd(Fwd::Partial, None, true, false, None, None);
+            return Ok(answer::stored(visit, stored, at_hand, Outcome::Miss, status, now));
+        }
+        let outcome = outcome_of(*ttl);
         Ok(answer::stored(visit, stored, at_hand, outcome, status_field::hit(*ttl), now))
     }
 
     /// A request that the origin must be asked for: by a relay, or by a fill.
     async fn ask(&self, mut visit: Box<Visit>, found: Found) -> Response<Body> {
         visit.end_hop();
-        let (validates, fallback, why) = match found {
-            Found::Relays(why) => return self.relay(visit, why, None).await,
-            // A chunk is gone: as if nothing had been found.
-            Found::Serves { .. } => (None, None, Fwd::Miss),
-            Found::Asks { validates, on_error, why } => {
-                (validates.clone(), validates.filter(|_| on_error), why)
+        if let Found::Serves { stored, .. } = &found
+            && !Directives::request(&visit.parts.headers).only_if_cached
+            && let Some(in_hand) = self.in_hand(&mut visit, stored).await
+        {
+            let status = status_field::fwd(Fwd::Partial, None, true, false, None, None);
+            return answer::stored(visit, stored, in_hand, Outcome::Miss, status, clock::now());
+        }
+        let (validates, fallback, why) = match self.way(&visit, found) {
+            Way::Refuses => {
+                let plain = Plain::new(StatusCode::GATEWAY_TIMEOUT, "only-if-cached");
+                return answer::plain(visit.account, Outcome::Refused, None, plain);
             }
+            Way::Relays { why, own } => {
+                return self.relay(visit, why, own.and_then(Own::detail)).await;
+            }
+            Way::Obtains { validates, fallback, why } => (validates, fallback, why),
         };
-        if Directives::request(&visit.parts.headers).only_if_cached {
-            let plain = Plain::new(StatusCode::GATEWAY_TIMEOUT, "only-if-cached");
-            return answer::plain(visit.account, Outcome::Refused, None, plain);
-        }
-        if self.goes_by_itself(&visit, validates.is_some(), fallback.is_some()) {
-            return self.relay(visit, why, None).await;
-        }
         let obtained = self.0.fills.obtain(visit.wanted(validates, self.selecting(&visit))).await;
-        if let Some(stored) = fallback.filter(|_| obtained.is_error())
-            && let Some(at_hand) = self.at_hand(&visit, &stored)
+        if let Some(stored) =
+            fallback.filter(|stored| obtained.is_error() && self.0.memory.holds(&stored.body))
+            // Never across a record, though this request came before it.
+            && !self.outdated(&visit, &stored)
+            && let Some(at_hand) = self.at_hand(&mut visit, &stored)
         {
             let now = clock::now();
             let status = status_field::hit(stored.freshness.ttl(now));
@@ -200,7 +284,7 @@ impl Edge {
                 drop(body);
                 self.relay(visit, why, head.shared.err()).await
             }
-            Obtained::Filling { head, body, began } => {
+            Obtained::Filling { head, mut body, began } => {
                 visit.account.origin = Some(head.server);
                 let outcome = match (began, head.shared) {
                     (_, Err(_)) if !head.kept => Outcome::Pass,
@@ -209,24 +293,25 @@ impl Edge {
                 };
                 let (asked, detail) = (began.then_some(head.status.as_u16()), head.shared.err());
                 let status = status_field::fwd(why, asked, head.kept && began, !began, None, detail);
-                answer::filling(visit, &head, body, outcome, status)
+                let part = self.part_of_growing(&visit, &head, &mut body).await;
+                answer::filling(visit, &head, (part, body), outcome, status)
             }
             Obtained::Freshened { stored, server, began } => {
                 visit.account.origin = Some(server);
-                let Some(at_hand) = self.at_hand(&visit, &stored) else {
+                let Some(in_hand) = self.in_hand(&mut visit, &stored).await else {
                     return self.relay(visit, why, Some("chunk-missing")).await;
                 };
                 let outcome = if began { Outcome::Revalidated } else { Outcome::Joined };
                 let status = status_field::fwd(why, began.then_some(304), began, !began, None, None);
-                answer::stored(visit, &stored, at_hand, outcome, status, clock::now())
+                answer::stored(visit, &stored, in_hand, outcome, status, clock::now())
             }
             Obtained::Stored(stored) => {
-                let Some(at_hand) = self.at_hand(&visit, &stored) else {
+                let Some(in_hand) = self.in_hand(&mut visit, &stored).await else {
                     return self.relay(visit, why, Some("chunk-missing")).await;
                 };
                 let now = clock::now();
                 let status = status_field::hit(stored.freshness.ttl(now));
-                answer::stored(visit, &stored, at_hand, Outcome::Hit, status, now)
+                answer::stored(visit, &stored, in_hand, Outcome::Hit, status, now)
             }
             Obtained::Released { .. } => self.relay(visit, why, Some("not-shared")).await,
             Obtained::Failed(failure) => {
@@ -236,18 +321,26 @@ impl Edge {
         }
     }
 
-    fn look_up(&self, visit: &Visit, now: SystemTime) -> Found {
+    fn look_up(
+        &self,
+        visit: &Visit,
+        slot: Option<&Slot>,
+        now: SystemTime,
+        outdated: impl FnOnce(&StoredResponse) -> bool,
+    ) -> Found {
         let nothing = |why| Found::Asks { validates: None, on_error: false, why };
-        let Some(slot) = self.0.memory.slot(&visit.route.key) else { return nothing(Fwd::UriMiss) };
+        let Some(slot) = slot else { return nothing(Fwd::UriMiss) };
         let Some(stored) = slot.select(&visit.parts.headers) else { return nothing(Fwd::VaryMiss) };
-        if self.outdated(visit, stored) {
+        if outdated(stored) {
             return nothing(Fwd::Stale);
         }
         match stored.usable(now) {
             Use::Fresh { ttl } => Found::Serves { stored: stored.clone(), ttl, refresh: false },
             Use::WhileRevalidating { ttl } => Found::Serves { stored: stored.clone(), ttl, refresh: true },
             // To be told that a body which is not there has not changed helps nobody.
-            Use::Validate { .. } if !self.0.memory.holds(stored) => nothing(Fwd::Stale),
+            Use::Validate { .. } if stored.content_tag().is_none() && !self.0.memory.holds(&stored.body) => {
+                nothing(Fwd::Stale)
+            }
             Use::Validate { on_error } => {
                 Found::Asks { validates: Some(stored.clone()), on_error, why: Fwd::Stale }
             }
@@ -262,11 +355,16 @@ impl Edge {
         if stored.checked_at(touched) {
             return false;
         }
-        let outdated = self.0.ledger.outdated(&site.marks, visit.path(), visit.query(), stored.born);
+        let outdated = self.covered(visit, stored);
         if !outdated {
             stored.remember_check(touched);
         }
         outdated
+    }
+
+    /// The same, asked of the ledger itself.
+    fn covered(&self, visit: &Visit, stored: &StoredResponse) -> bool {
+        self.0.ledger.outdated(&visit.route.site.marks, visit.path(), visit.query(), stored.born)
     }
 
     /// The names the slot of a request is known to select by.
@@ -274,30 +372,124 @@ impl Edge {
         self.0.memory.slot(&visit.route.key).map_or_else(Vec::new, |slot| slot.selecting_names())
     }
 
-    /// Whether a request that found nothing goes to the origin by itself rather than as a fill.
-    fn goes_by_itself(&self, visit: &Visit, validates: bool, fallback: bool) -> bool {
+    /// How a request goes on that was not answered from what was found.
+    fn way(&self, visit: &Visit, found: Found) -> Way {
+        let (validates, fallback, why) = match found {
+            Found::Relays(why) => return Way::Relays { why, own: None },
+            Found::HandedOver => return Way::Relays { why: Fwd::Bypass, own: Some(Own::HandedOver) },
+            // A chunk is gone: as if nothing had been found.
+            Found::Serves { .. } => (None, None, Fwd::Miss),
+            Found::Asks { validates, on_error, why } => {
+                (validates.clone(), validates.filter(|_| on_error), why)
+            }
+        };
+        if Directives::request(&visit.parts.headers).only_if_cached {
+            return Way::Refuses;
+        }
+        match self.goes_by_itself(visit, validates.is_some(), fallback.is_some()) {
+            Some(own) => Way::Relays { why, own: Some(own) },
+            None => Way::Obtains { validates, fallback, why },
+        }
+    }
+
+    /// Whether a request that found nothing goes to the origin by itself rather than as a fill, and why.
+    fn goes_by_itself(&self, visit: &Visit, validates: bool, fallback: bool) -> Option<Own> {
         let headers = &visit.parts.headers;
         let open = matches!(visit.route.verdict, Verdict::Obey);
         let credentials = headers.contains_key(header::COOKIE) || headers.contains_key(header::AUTHORIZATION);
         let conditional =
             headers.contains_key(header::IF_NONE_MATCH) || headers.contains_key(header::IF_MODIFIED_SINCE);
-        // A HEAD brings no body, so it fills nothing.
-        visit.parts.method == Method::HEAD
-            // A fill has no body; what this one asks for the origin must see.
-            || visit.body.as_ref().is_some_and(|body| !http_body::Body::is_end_stream(body))
-            || Directives::request(headers).no_store
-            // A learner's own copy of a private page: the origin can say 304, a fill could not.
-            || (open && credentials && conditional && !validates)
-            // A script's own fields: the origin sees them. What others may share is filled without them, see `share_later`.
-            || (visit.says_own_fields() && !self.0.fills.under_way(&visit.route.key))
-            || (visit.says_more() && !fallback && self.0.fills.passes(&visit.route.key))
+        if visit.parts.method == Method::HEAD && !fallback {
+            Some(Own::Head)
+        } else if visit.has_body() {
+            Some(Own::Body)
+        } else if Directives::request(headers).no_store {
+            Some(Own::NoStore)
+        } else if open && credentials && conditional && !validates {
+            Some(Own::ClientsCopy)
+        } else if visit.says_own_fields() && !fallback && !self.0.fills.under_way(&visit.route.key) {
+            Some(Own::Fields)
+        } else if visit.says_more() && !fallback && self.0.fills.passes(&visit.route.key, headers) {
+            Some(Own::PassMark)
+        } else {
+            None
+        }
     }
 
-    /// The part of a stored response that a request gets and its bytes, if they are all there.
-    fn at_hand(&self, visit: &Visit, stored: &StoredResponse) -> Option<(Part, Pieces)> {
+    /// The part of a stored response that a request gets, and its bytes or who reads them, if its first byte is there now.
+    ///
+    /// Bytes that are there are taken at once, as far as that pins little memory: a whole window of what could not be had
+    /// again, a few chunks of what could.
+    fn at_hand(&self, visit: &mut Visit, stored: &StoredResponse) -> Option<(Part, From)> {
         let part = answer::part_of(visit, stored.status, &stored.headers, Some(stored.length));
-        Some((part, answer::pieces(&self.0.memory, visit, stored, part)?))
+        match self.reach(visit, stored, &part) {
+            Reach::Nothing => Some((part, From::Pieces(Pieces::new()))),
+            Reach::Pieces(first, last) => {
+                Some((part, From::Pieces(self.0.memory.pieces(&stored.body, first, last)?)))
+            }
+            Reach::Reader { first, last, there } => {
+                there.then(|| (part, From::Reader(self.read(visit, stored, first, last))))
+            }
+        }
     }
+
+    /// How the bytes are reached that a part of a stored response needs.
+    fn reach(&self, visit: &Visit, stored: &StoredResponse, part: &Part) -> Reach {
+        let Some((first, last)) = part.bytes(stored.length).filter(|_| visit.parts.method != Method::HEAD)
+        else {
+            return Reach::Nothing;
+        };
+        let (memory, body) = (&self.0.memory, &stored.body);
+        let again = stored.content_tag().is_some();
+        let pinned = if again { PINNED } else { self.0.fills.window() };
+        if last - first < pinned && !matches!(part, Part::Ranges { .. }) {
+            return Reach::Pieces(first, last);
+        }
+        let there = if again { memory.holds_at(body, first) } else { memory.holds(body) };
+        Reach::Reader { first, last, there }
+    }
+
+    /// As [`Edge::at_hand`], after the origin was asked for what is missing; `None` if it does not have it.
+    async fn in_hand(&self, visit: &mut Visit, stored: &StoredResponse) -> Option<(Part, From)> {
+        if let Some(at_hand) = self.at_hand(visit, stored) {
+            return Some(at_hand);
+        }
+        stored.content_tag()?;
+        let part = answer::part_of(visit, stored.status, &stored.headers, Some(stored.length));
+        let (first, last) = part.bytes(stored.length)?;
+        let mut reader = self.read(visit, stored, first, last);
+        reader.ready().await.ok()?;
+        Some((part, From::Reader(reader)))
+    }
+
+    fn read(&self, visit: &mut Visit, stored: &StoredResponse, first: u64, last: u64) -> Reader {
+        visit.end_hop();
+        self.0.fills.read(stored, &visit.wanted(None, self.selecting(visit)), first, last)
+    }
+
+    /// The part of a growing body that a request gets. While the length is unknown, a range is answered as one once its last
+    /// byte is there, if it is not too long to wait for.
+    async fn part_of_growing(&self, visit: &Visit, head: &FillHead, body: &mut Reader) -> Part {
+        let part = |length| answer::part_of(visit, head.status, &head.headers, length);
+        let part_now = part(head.length);
+        let Part::Range { first, last, length: None } = part_now else { return part_now };
+        if !head.kept || last - first >= self.0.fills.window() / 2 {
+            return Part::Whole;
+        }
+        body.turn_to(first, Some(last));
+        body.reaches(last).await;
+        part(body.length())
+    }
+}
+
+/// Whether a part needs bytes that never came.
+fn is_partial(part: &Part, stored: &StoredResponse) -> bool {
+    part.bytes(stored.length).is_some_and(|(first, last)| !stored.body.knows(first, last))
+}
+
+/// What became of a request that was served from what is stored, with so many seconds of freshness left.
+const fn outcome_of(ttl: i64) -> Outcome {
+    if ttl > 0 { Outcome::Hit } else { Outcome::Stale }
 }
 
 impl Visit {
@@ -318,6 +510,29 @@ impl Visit {
     fn end_hop(&mut self) {
         fields::strip_hop_by_hop(&mut self.parts.headers);
         fields::join_cookies(&mut self.parts.headers);
+    }
+
+    fn course(&self) -> Course {
+        match &self.route.verdict {
+            Verdict::Refuse(status) => Course::Refuses(*status),
+            Verdict::Pass => Course::Relays(Fwd::Bypass),
+            Verdict::Cache(_) | Verdict::Obey if self.may_be_stored() => Course::LooksUp,
+            Verdict::Cache(_) | Verdict::Obey => Course::Relays(Fwd::Method),
+        }
+    }
+
+    /// Whether a body comes with it; of a request that is only talked about, whether it announces one.
+    fn has_body(&self) -> bool {
+        match &self.body {
+            Some(body) => !http_body::Body::is_end_stream(body),
+            None => self.announced().is_some(),
+        }
+    }
+
+    /// The length of the body it announces, if that has one.
+    fn announced(&self) -> Option<u64> {
+        let length = self.parts.headers.get(header::CONTENT_LENGTH)?;
+        length.to_str().ok()?.parse().ok().filter(|length| *length > 0)
     }
 
     fn may_be_stored(&self) -> bool {
@@ -382,6 +597,18 @@ impl Visit {
             client: &self.parts.headers,
             selecting,
             validates,
+            span: self.span(),
+        }
+    }
+
+    /// The part of a body that this request can be answered with, before anything is known of the body.
+    fn span(&self) -> Option<Span> {
+        match range::parse(&self.parts.headers) {
+            Requested::Ranges(specs) if self.parts.method == Method::GET => match specs[..] {
+                [Spec::From { first, last }] => Some(Span { first, last }),
+                _ => None,
+            },
+            _ => None,
         }
     }
 

@@ -60,7 +60,7 @@ impl Edge {
                     .as_ref()
                     .is_ok_and(|r| r.head.status.is_success() || r.head.status.is_redirection())
                 {
-                    edge.parts().fills.invalidate(&key);
+                    edge.outdate(&key).await;
                 }
                 relayed
             });
@@ -81,7 +81,8 @@ impl Edge {
     /// fields brings it for the others. Nobody waits for it.
     fn share_later(&self, visit: &Visit, head: &Head) {
         let request = &visit.parts.headers;
-        if visit.parts.method != Method::GET || !visit.says_own_fields() {
+        if visit.parts.method != Method::GET || !visit.says_own_fields() || self.parts().handover.has_begun()
+        {
             return;
         }
         let exchange = storable::Exchange {
@@ -100,7 +101,7 @@ impl Edge {
             received: head.received,
         };
         // Not while a fill without those fields is known to bring what is for nobody else.
-        if may_store(&exchange).is_ok() && !self.0.fills.passes(&visit.route.key) {
+        if may_store(&exchange).is_ok() && !self.0.fills.passes(&visit.route.key, request) {
             self.0.fills.refresh(&visit.wanted(None, Vec::new()));
         }
     }
@@ -108,7 +109,7 @@ impl Edge {
 
 impl Visit {
     /// The request as the origin gets it: the client's own fields, what ended here taken out, the edge's added.
-    fn relayed(&self) -> OriginRequest {
+    pub(super) fn relayed(&self) -> OriginRequest {
         let mut headers = self.parts.headers.clone();
         fields::forward(&mut headers, &self.asker());
         self.account.trace.apply(&mut headers);
@@ -125,7 +126,7 @@ impl Visit {
         }
     }
 
-    fn expects_continue(&self) -> bool {
+    pub(super) fn expects_continue(&self) -> bool {
         self.parts
             .headers
             .get(header::EXPECT)

@@ -3,14 +3,14 @@
 //! Pure: plain values in, plain values out.
 
 use crate::{
-    cache::{ChunkId, Selecting, StoredParts, StoredResponse},
+    cache::{Body, CacheSettings, Selecting, StoredParts, StoredResponse},
     fill::{
         request::selects_nothing,
         task::{Ask, FillHead},
     },
     http_caching::{
         Directives, EntityTag, Freshness, Vary, freshness,
-        storable::{self, may_store},
+        storable::{self, is_personal, may_store},
         vary,
     },
     ledger::Number,
@@ -40,6 +40,13 @@ pub(super) fn arrived(head: &mut Head) {
     }
 }
 
+/// Makes of the head of a part the one that the whole would have.
+pub(super) fn as_whole(head: &mut Head, length: u64) {
+    head.status = StatusCode::OK;
+    head.headers.remove(header::CONTENT_RANGE);
+    head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+}
+
 /// Says an answer of this status that the origin could not do its work just now? Then it says nothing of what is stored.
 pub(super) fn is_failure(status: StatusCode) -> bool {
     status.is_server_error() || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
@@ -52,7 +59,7 @@ pub(super) fn decide(
     born: Number,
     length: Option<u64>,
     delimited_by_close: bool,
-    body_limit: u64,
+    settings: &CacheSettings,
 ) -> Decision {
     let directives = Directives::response(&head.headers);
     let policy = ask.policy.as_deref();
@@ -60,7 +67,9 @@ pub(super) fn decide(
     let selecting = selecting(&head.headers, &ask.request.headers);
     let storable = may_keep(&head, ask, &directives).and(if delimited_by_close {
         Err("close-delimited")
-    } else if length.is_some_and(|length| length > body_limit) {
+    } else if length
+        .is_some_and(|length| length > settings.limit(content_tag(&head.headers, policy).is_some()))
+    {
         Err("too-long")
     } else {
         Ok(())
@@ -141,14 +150,14 @@ pub(super) fn freshened(
         etag,
         last_modified,
         length: old.length,
-        chunks: old.chunks.clone(),
+        body: old.body.clone(),
         freshness,
         born,
     }))
 }
 
-/// The stored response for an answer whose body came whole.
-pub(super) fn stored(head: &FillHead, ask: &Ask, length: u64, chunks: Arc<[ChunkId]>) -> StoredResponse {
+/// The stored response for an answer whose body came, or a part of it.
+pub(super) fn stored(head: &FillHead, ask: &Ask, length: u64, body: Arc<Body>) -> StoredResponse {
     let (etag, last_modified) = validators(&head.headers, ask.policy.as_deref());
     StoredResponse::new(StoredParts {
         status: head.status,
@@ -157,7 +166,7 @@ pub(super) fn stored(head: &FillHead, ask: &Ask, length: u64, chunks: Arc<[Chunk
         etag,
         last_modified,
         length,
-        chunks,
+        body,
         freshness: head.freshness,
         born: head.born,
     })
@@ -246,10 +255,16 @@ fn validators(headers: &HeaderMap, policy: Option<&Policy>) -> (Option<HeaderVal
     }
 }
 
+/// The validator that names the bytes of an answer and no others, as the rule trusts it.
+pub(super) fn content_tag(headers: &HeaderMap, policy: Option<&Policy>) -> Option<HeaderValue> {
+    let strong = |tag: &HeaderValue| EntityTag::parse(tag.as_bytes()).is_some_and(|tag| !tag.is_weak());
+    validators(headers, policy).0.filter(strong)
+}
+
 /// The selecting fields an answer was chosen by, with the values the request sent.
 ///
 /// Beyond `Vary`: a coded body is chosen by `Accept-Encoding` and an `Access-Control-Allow-Origin` that names one origin by
-/// `Origin`, whether the origin says so or not (G29, G30).
+/// `Origin`, whether the origin says so or not (G29, G30). What is chosen by a person is stored for nobody: that is no variant.
 fn selecting(answer: &HeaderMap, sent: &HeaderMap) -> Selecting {
     let mut names = match vary::parse(answer) {
         Vary::Fields(names) => names,
@@ -267,7 +282,7 @@ fn selecting(answer: &HeaderMap, sent: &HeaderMap) -> Selecting {
     if reflected && sent.contains_key(header::ORIGIN) {
         also(header::ORIGIN);
     }
-    names.retain(|name| !selects_nothing(name));
+    names.retain(|name| !selects_nothing(name) && !is_personal(name));
     Selecting::new(names, sent)
 }
 

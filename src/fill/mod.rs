@@ -3,37 +3,50 @@
 //! A request that finds nothing it may be answered from *obtains* a response: it joins a fill under way or begins one,
 //! waits for the head, and reads the growing body at its own pace.
 
+mod bodies;
 mod decide;
 mod growing;
+#[cfg(test)]
+mod growing_tests;
+mod pump;
+mod reader;
+mod rehearse;
 mod request;
+mod slice;
 mod table;
 mod task;
 
 use crate::{
-    cache::{CacheSettings, Key, Memory, Selecting, StoredResponse},
+    cache::{Body, CHUNK, CacheSettings, Key, Memory, Selecting, StoredResponse},
     ledger::{Ledger, Number},
-    origin::OriginRequest,
     rules::Policy,
     site::Site,
     telemetry::Metrics,
 };
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode, header};
+use slice::Source;
 use std::{net::SocketAddr, sync::Arc};
 use task::{Ask, Fill, Phase};
 
+pub use bodies::Bodies;
 pub use decide::VIA;
-pub use growing::{Cut, Growing, Reader};
-pub use request::says_more;
+pub use growing::{Cut, Growing, RunId};
+pub use reader::Reader;
+pub use rehearse::Rehearsed;
+pub use request::{own_fields, says_more};
 pub use task::{Failure, FillHead};
 
 /// Fills that may die before their head for one waiter before it gives up.
 const ATTEMPTS: u8 = 3;
+/// From here on a part of a body nothing is known of is asked for by itself, bytes. What is before comes as fast with the whole.
+const FAR: u64 = 4 * CHUNK as u64;
 /// Fills one request may leave because what they brought is for others.
 const LEAVES: u8 = 4;
 
 /// All fills of the node.
 pub struct Fills {
     table: table::Table,
+    bodies: Arc<bodies::Bodies>,
     memory: Memory,
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
@@ -62,6 +75,34 @@ pub struct Wanted<'a> {
     pub selecting: Vec<HeaderName>,
     /// A stored response to validate, if it is stale by age alone.
     pub validates: Option<Arc<StoredResponse>>,
+    /// The part of the body that is wanted, if a part will do.
+    pub span: Option<Span>,
+}
+
+/// Bytes that a request wants of a body whose length is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub first: u64,
+    /// Last byte, itself included; `None`: to the end.
+    pub last: Option<u64>,
+}
+
+impl Span {
+    /// The first byte of its first chunk.
+    fn start(self) -> u64 {
+        self.first / CHUNK as u64 * CHUNK as u64
+    }
+
+    /// The byte behind its last chunk.
+    fn end(self) -> Option<u64> {
+        self.last.map(|last| (last / CHUNK as u64).saturating_add(1).saturating_mul(CHUNK as u64))
+    }
+
+    /// Where nothing is known of a body, it is asked for from its first byte unless what is wanted is far behind that.
+    fn is_far(self) -> bool {
+        self.first >= FAR
+    }
 }
 
 /// What came of it.
@@ -115,12 +156,14 @@ impl Fills {
         metrics: Arc<Metrics>,
         settings: CacheSettings,
     ) -> Arc<Fills> {
-        Arc::new(Fills { table: table::Table::new(), memory, ledger, metrics, settings })
+        let (table, bodies) = (table::Table::new(), Arc::default());
+        Arc::new(Fills { table, bodies, memory, ledger, metrics, settings })
     }
 
-    /// Waiting for a fill of this key is not worth while: the last answer could not be shared.
-    pub fn passes(&self, key: &Key) -> bool {
-        self.table.passes(key)
+    /// For a request with these fields, waiting for a fill of this key is not worth while: the last answer could not be
+    /// shared.
+    pub fn passes(&self, key: &Key, headers: &HeaderMap) -> bool {
+        self.table.passes(key, headers)
     }
 
     /// A fill of this key is under way, which others may join.
@@ -136,37 +179,40 @@ impl Fills {
 
     /// Obtains a response: joins a fill or begins one, and waits for its head.
     ///
-    /// A waiter leaves a fill whose answer is for other selecting values, and begins or joins one for its own. If a fill
-    /// dies before its head because the origin broke off, one waiter begins anew and the others join it. A record of the
-    /// ledger that comes after the request's head does not disturb it: it may be answered with what it covers.
+    /// Who waits leaves a fill whose answer is for other selecting values, and begins or joins one for its own; so does who
+    /// began it, where the fill did not know that it should have sent them. If a fill dies before its head because the
+    /// origin broke off, one waiter begins anew and the others join it. A record of the ledger that comes after the
+    /// request's head does not disturb it: it may be answered with what it covers.
     pub async fn obtain(self: &Arc<Self>, mut wanted: Wanted<'_>) -> Obtained {
         let (mut attempt, mut leaves, mut by_itself) = (0, 0, false);
         loop {
-            let alone = by_itself || leaves == LEAVES || self.passes(wanted.key);
+            let alone = by_itself || leaves == LEAVES || self.passes(wanted.key, wanted.client);
             let begin = Begin { alone, attempt, unread: false };
             let (fill, body, began) = match self.join_or_begin(&wanted, begin) {
                 Ok(fill) => fill,
                 Err(stored) => return Obtained::Stored(stored),
             };
             match fill.decided().await {
-                Phase::Head(head) if !began && head.shared.is_err() => {
-                    return Obtained::Released { failed: says_failed(head.status) };
-                }
-                Phase::Head(head)
-                    if head.shared.is_ok() && !head.selecting.matches(wanted.client) && leaves < LEAVES =>
-                {
-                    leaves += 1;
-                    wanted.selecting.extend_from_slice(head.selecting.names());
-                    wanted.validates = None;
-                }
-                Phase::Head(head) => return Obtained::Filling { head, body, began },
+                Phase::Head(head) => match heed(&head, began, wanted.client) {
+                    Heed::Reads => return Obtained::Filling { head, body, began },
+                    Heed::Leaves if leaves < LEAVES => {
+                        leaves += 1;
+                        wanted.selecting.extend_from_slice(head.selecting.names());
+                        wanted.validates = None;
+                    }
+                    Heed::Leaves | Heed::GoesItself => {
+                        return Obtained::Released { failed: says_failed(head.status) };
+                    }
+                },
                 // What was validated for another is not validated for this one, if it is stale at once.
                 Phase::Freshened(stored, _) if !began && !stored.is_fresh() => {
                     by_itself = true;
                     wanted.validates = Some(stored);
                 }
                 Phase::Freshened(stored, server) => return Obtained::Freshened { stored, server, began },
+                Phase::Apart => return Obtained::Released { failed: false },
                 Phase::Dead(Failure::OtherValidator) => wanted.validates = None,
+                Phase::Dead(Failure::NoParts) => wanted.span = None,
                 Phase::Dead(failure)
                     if matches!(failure, Failure::BrokenOff { .. })
                         && !began
@@ -198,38 +244,95 @@ impl Fills {
         let born = self.ledger.last();
         let joined = self.table.join_or_begin(
             wanted.key,
-            |fill| {
-                let joins = !begin.alone
-                    && fill.fits(wanted.client)
-                    && !fill.is_covered()
-                    && !self.outdated(wanted, fill.born);
-                joins.then(|| fill.body().reader()).flatten()
-            },
+            wanted.span,
+            |fill| self.may_join(fill, wanted, begin),
             || {
                 if let Some(stored) = self.stored_since(wanted) {
                     return Err(stored);
                 }
-                // Looked at after `born` was noted: what a purge covers by now is not asked about, and what one covers
-                // later is outdated by it.
-                let replaces = wanted.validates.clone().filter(|old| !self.outdated(wanted, old.born));
-                Ok(Fill::new(ask(wanted, replaces, begin), born))
+                Ok(Arc::new(Fill::new(self, ask(wanted, self.replaces(wanted), begin), born)))
             },
         );
-        if let Ok((fill, _, true)) = &joined {
-            tokio::spawn(task::run(self.clone(), fill.clone()));
-        }
-        joined
+        joined.map(|(fill, reader, began)| {
+            if began {
+                tokio::spawn(task::run(self.clone(), fill.clone()));
+            }
+            (fill, reader, began)
+        })
+    }
+
+    /// A reader of a stored body for the bytes `first..=last`. What no tier has of it is asked for where `wanted` would be.
+    pub fn read(
+        self: &Arc<Self>,
+        stored: &StoredResponse,
+        wanted: &Wanted<'_>,
+        first: u64,
+        last: u64,
+    ) -> Reader {
+        let growing = self.grow(&stored.body);
+        growing.fetches(&Source::of_stored(self, wanted, stored));
+        let mut reader = Reader::new(&growing, first);
+        reader.turn_to(first, Some(last));
+        reader
+    }
+
+    /// Bytes a fill may hold.
+    pub fn window(&self) -> u64 {
+        self.settings.fill_window
+    }
+
+    fn grow(&self, body: &Arc<Body>) -> Arc<Growing> {
+        self.bodies.grow(body, &self.memory, self.settings.fill_window)
+    }
+
+    /// Whether what `fill` brings may be for this request, as far as is known by now.
+    fn may_join(&self, fill: &Fill, wanted: &Wanted<'_>, begin: Begin) -> bool {
+        !begin.alone
+            && fill.fits(wanted.client)
+            && !fill.is_covered()
+            && fill.has(wanted.span)
+            && !self.outdated(wanted, fill.born)
+    }
+
+    /// The stored response that a fill asks about. Looked at after its `born` was noted: what a purge covers by now is not
+    /// asked about, and what one covers later is outdated by it.
+    fn replaces(&self, wanted: &Wanted<'_>) -> Option<Arc<StoredResponse>> {
+        wanted.validates.clone().filter(|old| !self.outdated(wanted, old.born))
     }
 
     fn stored_since(&self, wanted: &Wanted<'_>) -> Option<Arc<StoredResponse>> {
         let slot = self.memory.slot(wanted.key)?;
         let stored = slot.select(wanted.client)?;
-        let serves = stored.is_fresh() && !self.outdated(wanted, stored.born) && self.memory.holds(stored);
+        let had = stored.content_tag().is_some() || self.memory.holds(&stored.body);
+        let serves = had && stored.is_fresh() && !self.outdated(wanted, stored.born);
         serves.then(|| stored.clone())
     }
 
     fn outdated(&self, wanted: &Wanted<'_>, born: Number) -> bool {
         self.ledger.outdated(&wanted.site.marks, wanted.path, wanted.query, born)
+    }
+}
+
+/// What a request makes of the head it waited for.
+enum Heed {
+    /// It is answered from it.
+    Reads,
+    /// It is of another variant: a fill for its own.
+    Leaves,
+    /// It is for somebody else.
+    GoesItself,
+}
+
+/// The second decision on joining, with all that the head says; the first was made before there was one. What came for a
+/// request itself is not for it either if it was chosen by fields that the fill did not send; a failure is the same in every
+/// variant.
+fn heed(head: &FillHead, began: bool, client: &HeaderMap) -> Heed {
+    if !began && head.shared.is_err() {
+        Heed::GoesItself
+    } else if !head.selecting.matches(client) && !says_failed(head.status) {
+        Heed::Leaves
+    } else {
+        Heed::Reads
     }
 }
 
@@ -243,28 +346,22 @@ struct Begin {
 
 /// What the fill for a request sends and is joined by.
 fn ask(wanted: &Wanted<'_>, replaces: Option<Arc<StoredResponse>>, begin: Begin) -> Ask {
-    let policy = wanted.policy.map(|policy| &**policy);
-    let mut headers = request::fields(wanted.client, policy, &wanted.selecting);
-    for name in wanted.added.keys() {
-        headers.remove(name);
+    let mut request = request::get(wanted);
+    let assumed = Selecting::new(wanted.selecting.clone(), &request.headers);
+    let conditional =
+        replaces.as_ref().is_some_and(|stored| request::conditions(&mut request.headers, stored));
+    let span = wanted.span.filter(|span| span.is_far() && !conditional);
+    if let Some(span) = span {
+        request.headers.insert(header::RANGE, slice::range_field(span.start(), span.end()));
     }
-    for (name, value) in &wanted.added {
-        headers.append(name, value.clone());
-    }
-    let conditional = replaces.as_ref().is_some_and(|stored| request::conditions(&mut headers, stored));
-    let assumed = Selecting::new(wanted.selecting.clone(), &headers);
-    let target = match wanted.query {
-        Some(query) => format!("{}?{query}", wanted.path),
-        None => wanted.path.to_owned(),
-    };
-    let host = wanted.origin_host.clone();
     Ask {
         key: wanted.key.clone(),
         site: wanted.site.clone(),
         policy: wanted.policy.cloned(),
         path: wanted.path.to_owned(),
         query: wanted.query.map(str::to_owned),
-        request: OriginRequest { method: Method::GET, target, host, headers, upgrade: None },
+        request,
+        span,
         replaces,
         conditional,
         assumed,

@@ -4,8 +4,8 @@
 //! no rule speaks, a short list of standard fields goes along; a request that says more than a browser's standard fields
 //! is no fill at all but relayed, so that no field outside the key can shape what others get (G26).
 
-use crate::{cache::StoredResponse, http_caching::vary, rules::Policy};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use crate::{cache::StoredResponse, fill::Wanted, http_caching::vary, origin::OriginRequest, rules::Policy};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 /// Fields that go along where no rule speaks for the path.
 const STANDARD: [HeaderName; 7] = [
@@ -90,18 +90,39 @@ pub(super) fn selects_nothing(name: &HeaderName) -> bool {
 
 /// Whether a request says more than a fill may carry where no rule speaks: it is relayed.
 pub fn says_more(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| {
+    own_fields(headers).next().is_some()
+}
+
+/// The fields of a request that a fill may not carry where no rule speaks.
+pub fn own_fields(headers: &HeaderMap) -> impl Iterator<Item = &HeaderName> {
+    headers.keys().filter(|name| {
         !STANDARD.contains(name)
             && !name.as_str().starts_with("sec-")
             && WITHOUT.binary_search(&name.as_str()).is_err()
     })
 }
 
+/// The request that brings what is wanted, without conditions.
+pub(super) fn get(wanted: &Wanted<'_>) -> OriginRequest {
+    let mut headers = fields(wanted.client, wanted.policy.map(|policy| &**policy), &wanted.selecting);
+    for name in wanted.added.keys() {
+        headers.remove(name);
+    }
+    for (name, value) in &wanted.added {
+        headers.append(name, value.clone());
+    }
+    let target = match wanted.query {
+        Some(query) => format!("{}?{query}", wanted.path),
+        None => wanted.path.to_owned(),
+    };
+    OriginRequest { method: Method::GET, target, host: wanted.origin_host.clone(), headers, upgrade: None }
+}
+
 /// The fields of a fill.
 ///
 /// `selecting` are the names the slot is known to select by. `Accept-Encoding` always goes along, as one of eight
 /// classes: nearly every answer that can vary varies by it, and this saves learning so by a second fill.
-pub(super) fn fields(client: &HeaderMap, policy: Option<&Policy>, selecting: &[HeaderName]) -> HeaderMap {
+fn fields(client: &HeaderMap, policy: Option<&Policy>, selecting: &[HeaderName]) -> HeaderMap {
     let listed = policy.map_or(&STANDARD[..], |policy| &policy.forward);
     let mut sent = HeaderMap::with_capacity(listed.len() + selecting.len() + 8);
     for name in listed.iter().chain(selecting) {

@@ -1,12 +1,13 @@
-//! Fills under way by key, and pass marks: who may join whom.
+//! Fills under way by key, and pass marks by key and variant: who may join whom.
 //!
 //! Sharded; a lock is held for one look-up or insertion. A fill leaves the table on every exit path by its own drop.
 
 use crate::{
-    cache::Key,
+    cache::{Key, Selecting},
     clock,
-    fill::{growing::Reader, task::Fill},
+    fill::{Reader, Span, task::Fill},
 };
+use http::HeaderMap;
 use std::{
     collections::HashMap,
     hash::BuildHasher,
@@ -15,13 +16,22 @@ use std::{
 };
 
 const SHARDS: usize = 64;
-/// Pass marks one shard holds at most; beyond that the shard forgets all of them, which only makes requests wait once.
-const MARKS: usize = 4096;
+/// Keys with pass marks one shard holds at most; beyond that the shard forgets all of them, which only makes requests wait
+/// once.
+const MARKED_KEYS: usize = 4096;
+/// Pass marks one key has at most; the oldest goes.
+const MARKS: usize = 16;
+
+/// For so long nobody waits for a fill of this variant.
+struct Mark {
+    variant: Selecting,
+    until: Instant,
+}
 
 #[derive(Default)]
 struct Shard {
     fills: HashMap<Key, Vec<Arc<Fill>>>,
-    marks: HashMap<Key, Instant>,
+    marks: HashMap<Key, Vec<Mark>>,
 }
 
 /// Fills under way and pass marks.
@@ -40,22 +50,23 @@ impl Table {
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A reader of a fill under `key` that `join` accepts, or of the one `begin` makes, in one step. Tells whether it was
-    /// made. What `begin` finds instead is the error.
+    /// A reader, for `span` or the whole, of a fill under `key` that `joins` accepts, or of the one `begin` makes, in one
+    /// step. Tells whether it was made. What `begin` finds instead is the error.
     pub(super) fn join_or_begin<E>(
         &self,
         key: &Key,
-        join: impl Fn(&Fill) -> Option<Reader>,
-        begin: impl FnOnce() -> Result<(Arc<Fill>, Reader), E>,
+        span: Option<Span>,
+        joins: impl Fn(&Fill) -> bool,
+        begin: impl FnOnce() -> Result<Arc<Fill>, E>,
     ) -> Result<(Arc<Fill>, Reader, bool), E> {
         let mut shard = self.shard(key);
         // The youngest first: it is the least likely to be covered.
-        let mut fills = shard.fills.get(key).into_iter().flatten().rev();
-        if let Some((fill, reader)) = fills.find_map(|fill| Some((fill.clone(), join(fill)?))) {
-            return Ok((fill, reader, false));
+        if let Some(fill) = shard.fills.get(key).into_iter().flatten().rev().find(|fill| joins(fill)) {
+            return Ok((fill.clone(), fill.reader(span), false));
         }
-        let (fill, reader) = begin()?;
+        let fill = begin()?;
         shard.fills.entry(key.clone()).or_default().push(fill.clone());
+        let reader = fill.reader(span);
         Ok((fill, reader, true))
     }
 
@@ -77,35 +88,51 @@ impl Table {
         }
     }
 
+    /// The youngest fill under way for `key` that `fits` accepts.
+    pub(super) fn find(&self, key: &Key, fits: impl Fn(&Fill) -> bool) -> Option<Arc<Fill>> {
+        self.shard(key).fills.get(key)?.iter().rev().find(|fill| fits(fill)).cloned()
+    }
+
     /// Is a fill of `key` under way?
     pub(super) fn under_way(&self, key: &Key) -> bool {
         self.shard(key).fills.contains_key(key)
     }
 
-    /// Is there a mark that forbids waiting for a fill of `key`?
-    pub(super) fn passes(&self, key: &Key) -> bool {
+    /// Is there a mark that forbids a request with these fields to wait for a fill of `key`?
+    pub(super) fn passes(&self, key: &Key, headers: &HeaderMap) -> bool {
         let mut shard = self.shard(key);
-        match shard.marks.get(key) {
-            Some(until) if clock::instant() < *until => true,
-            Some(_) => {
-                shard.marks.remove(key);
-                false
-            }
-            None => false,
+        let Some(marks) = shard.marks.get_mut(key) else { return false };
+        let now = clock::instant();
+        marks.retain(|mark| now < mark.until);
+        let passes = marks.iter().any(|mark| mark.variant.matches(headers));
+        if marks.is_empty() {
+            shard.marks.remove(key);
         }
+        passes
     }
 
-    /// What came for `key` could not be stored: for this long nobody waits for a fill of it.
-    pub(super) fn mark(&self, key: &Key, lasts: Duration) {
+    /// What came for this variant of `key` could not be shared: for so long nobody waits for a fill of it.
+    pub(super) fn mark(&self, key: &Key, variant: &Selecting, lasts: Duration) {
         let mut shard = self.shard(key);
-        if shard.marks.len() >= MARKS {
+        if shard.marks.len() >= MARKED_KEYS {
             shard.marks.clear();
         }
-        shard.marks.insert(key.clone(), clock::instant() + lasts);
+        let marks = shard.marks.entry(key.clone()).or_default();
+        marks.retain(|mark| mark.variant != *variant);
+        if marks.len() == MARKS {
+            marks.remove(0);
+        }
+        marks.push(Mark { variant: variant.clone(), until: clock::instant() + lasts });
     }
 
-    /// A storable answer came: waiting is worth while again.
-    pub(super) fn unmark(&self, key: &Key) {
-        self.shard(key).marks.remove(key);
+    /// An answer that can be shared came to a request with these fields: waiting is worth while for such again.
+    pub(super) fn unmark(&self, key: &Key, headers: &HeaderMap) {
+        let mut shard = self.shard(key);
+        if let Some(marks) = shard.marks.get_mut(key) {
+            marks.retain(|mark| !mark.variant.matches(headers));
+            if marks.is_empty() {
+                shard.marks.remove(key);
+            }
+        }
     }
 }

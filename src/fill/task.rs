@@ -1,15 +1,18 @@
-//! One fill: a task owned by nobody's request. Asks, decides, pumps, stores.
+//! One fill: a task owned by nobody's request. Asks, decides, brings, stores.
 
 use crate::{
-    cache::{Chunk, Key, Selecting, StoredResponse},
+    cache::{Body, Key, Selecting, StoredResponse},
     fill::{
-        Fills,
+        Fills, Span,
         decide::{self, Decision},
-        growing::{Cut, Growing, Reader},
+        growing::{Growing, RunId},
+        pump::{self, InFlight, Run},
+        reader::Reader,
+        slice::{self, Source},
     },
     http_caching::Freshness,
     ledger::Number,
-    origin::{Busy, Exchange, Head, OriginBody, OriginError, OriginRequest},
+    origin::{Exchange, Head, OriginBody, OriginError, OriginRequest},
     rules::Policy,
     site::Site,
     telemetry::Fault,
@@ -25,13 +28,6 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// A fill that nobody reads is still finished if at most this much remains …
-const FINISH_REMAINING: u64 = 8 << 20;
-/// … or the body has at most this much.
-const FINISH_LENGTH: u64 = 32 << 20;
-/// Else it stops after this time without a reader.
-const UNREAD: Duration = Duration::from_secs(3);
-
 /// What a fill is for and what it sends: fixed when it begins.
 pub(super) struct Ask {
     pub key: Key,
@@ -41,6 +37,8 @@ pub(super) struct Ask {
     pub path: String,
     pub query: Option<String>,
     pub request: OriginRequest,
+    /// The part that is asked for; none: the whole.
+    pub span: Option<Span>,
     /// The stored response that the request is about to validate or replace.
     pub replaces: Option<Arc<StoredResponse>>,
     /// The request names a validator of it.
@@ -111,6 +109,8 @@ pub enum Failure {
     OtherValidator,
     /// The origin answered 304 to a request without a condition.
     Unasked,
+    /// The origin was asked for a part and did not give one that can be used.
+    NoParts,
     /// The task ended before its time.
     Aborted,
 }
@@ -120,9 +120,11 @@ impl Failure {
     pub fn fault(&self) -> Fault {
         match self {
             Failure::Origin(error) => error.fault(),
-            Failure::Busy { .. } | Failure::BrokenOff { .. } | Failure::OtherValidator | Failure::Unasked => {
-                Fault::Origin
-            }
+            Failure::Busy { .. }
+            | Failure::BrokenOff { .. }
+            | Failure::OtherValidator
+            | Failure::Unasked
+            | Failure::NoParts => Fault::Origin,
             Failure::Aborted => Fault::Edge,
         }
     }
@@ -135,6 +137,7 @@ impl Failure {
             Failure::BrokenOff { word } => word,
             Failure::OtherValidator => "other-validator",
             Failure::Unasked => "unasked-304",
+            Failure::NoParts => "no-parts",
             Failure::Aborted => "fill-aborted",
         }
     }
@@ -146,6 +149,8 @@ pub(super) enum Phase {
     Asking,
     Head(Arc<FillHead>),
     Freshened(Arc<StoredResponse>, SocketAddr),
+    /// It is for nobody but who asks for it with a request of its own.
+    Apart,
     Dead(Failure),
 }
 
@@ -159,11 +164,10 @@ pub(super) struct Fill {
 }
 
 impl Fill {
-    /// A fill not yet begun, and its first reader.
-    pub(super) fn new(ask: Ask, born: Number) -> (Arc<Fill>, Reader) {
-        let (body, reader) = Growing::with_reader();
-        let phase = watch::Sender::new(Phase::Asking);
-        (Arc::new(Fill { ask, born, phase, body, covered: AtomicBool::new(false) }), reader)
+    /// A fill not yet begun.
+    pub(super) fn new(fills: &Fills, ask: Ask, born: Number) -> Fill {
+        let (phase, body) = (watch::Sender::new(Phase::Asking), fills.grow(&Arc::new(Body::default())));
+        Fill { ask, born, phase, body, covered: AtomicBool::new(false) }
     }
 
     /// What it brings may not be stored, nor joined any more.
@@ -175,8 +179,14 @@ impl Fill {
         self.covered.load(Ordering::Acquire)
     }
 
-    pub(super) fn body(&self) -> &Arc<Growing> {
-        &self.body
+    /// Whether who asks for `span`, or the whole, can have all of it here.
+    pub(super) fn has(&self, span: Option<Span>) -> bool {
+        self.body.has_from(span.map_or(0, |span| span.first))
+    }
+
+    /// A reader for who asks for `span`, or the whole.
+    pub(super) fn reader(&self, span: Option<Span>) -> Reader {
+        Reader::new(&self.body, span.map_or(0, |span| span.first))
     }
 
     /// Whether a request with these fields may wait for this fill, as far as is known by now.
@@ -184,7 +194,7 @@ impl Fill {
         let may_suit = match &*self.phase.borrow() {
             Phase::Asking | Phase::Freshened(..) => true,
             Phase::Head(head) => head.selecting.matches(headers),
-            Phase::Dead(_) => false,
+            Phase::Apart | Phase::Dead(_) => false,
         };
         may_suit && !self.ask.alone && self.ask.assumed.matches(headers)
     }
@@ -198,7 +208,7 @@ impl Fill {
     }
 }
 
-/// Leaves nothing behind, however the task ends: out of the table, waiters told, readers cut.
+/// Leaves nothing behind, however the task ends: out of the table, waiters told.
 struct Ending<'a> {
     fills: &'a Fills,
     fill: &'a Fill,
@@ -214,17 +224,14 @@ impl Drop for Ending<'_> {
             }
             asking
         });
-        self.fill.body.cut(Cut { fault: Fault::Edge, word: "fill-aborted" });
-        self.fills.metrics.fills_in_flight.dec();
     }
 }
 
 /// Runs a fill to its end.
 pub(super) async fn run(fills: Arc<Fills>, fill: Arc<Fill>) {
-    fills.metrics.fills.inc();
-    fills.metrics.fills_in_flight.inc();
+    let _in_flight = InFlight::new(&fills.metrics);
     let _ending = Ending { fills: &fills, fill: &fill };
-    let exchange = match ask(&fill).await {
+    let Exchange { head, body } = match pump::ask(&fill.ask.site.origin, fill.ask.request.clone()).await {
         Ok(exchange) => exchange,
         Err(failure) => {
             fills.metrics.fills_failed.with_label_values(&[failure.fault().as_str()]).inc();
@@ -232,57 +239,90 @@ pub(super) async fn run(fills: Arc<Fills>, fill: Arc<Fill>) {
             return;
         }
     };
-    let Exchange { mut head, body } = exchange;
-    decide::arrived(&mut head);
-    if head.status == StatusCode::NOT_MODIFIED {
-        fill.phase.send_replace(validated(&fills, &fill, &head));
-        return;
-    }
-    let Decision { head, storable } = decide::decide(
-        head,
-        &fill.ask,
-        fill.born,
-        body.length(),
-        body.delimited_by_close(),
-        fills.settings.body_limit,
-    );
-    let head = Arc::new(head);
-    if let Err(word) = storable {
-        fills.metrics.not_stored.with_label_values(&[word]).inc();
-        fill.body.pass_through();
-        if let Some(old) = fill.ask.replaces.as_ref().filter(|_| !decide::is_failure(head.status)) {
-            // The origin has something else to say now: what it said before is withdrawn (RFC 9111 §4.3.3, G17).
-            fills.memory.withdraw(&fill.ask.key, old);
-        }
-    }
-    match head.shared {
-        Ok(()) => fills.table.unmark(&fill.ask.key),
-        // A failure says nothing of what will come.
-        Err(_) if fill.is_covered() || decide::is_failure(head.status) => {}
-        Err(_) => fills.table.mark(&fill.ask.key, fills.settings.pass_mark),
-    }
-    fill.phase.send_replace(Phase::Head(head.clone()));
-    match pump(&fills, &fill, body, storable.is_ok()).await {
-        Ok(()) => {
-            if let Some(chunks) = fill.body.chunks() {
-                store(&fills, &fill, &head, &chunks);
+    if let Some((head, run)) = answered(&fills, &fill, head, &body) {
+        let run = Run::new(&fills, &fill.body, run, fill.ask.unread);
+        match run.pump(body).await {
+            Ok(()) => {
+                store(&fills, &fill, &head);
+                run.ends();
             }
-            fill.body.complete();
-        }
-        Err(cut) => {
-            fills.metrics.fills_failed.with_label_values(&[cut.fault.as_str()]).inc();
-            fill.body.cut(cut);
+            Err(cut) => {
+                if fill.body.can_fetch() && !fill.body.body().is_unknown() {
+                    store(&fills, &fill, &head);
+                }
+                run.fails(cut);
+            }
         }
     }
 }
 
-async fn ask(fill: &Fill) -> Result<Exchange, Failure> {
-    let origin = &fill.ask.site.origin;
-    let permit = origin.admit().await.map_err(|Busy { retry_after }| Failure::Busy { retry_after })?;
-    origin.fetch(permit, fill.ask.request.clone()).await.map_err(|error| match error {
-        OriginError::Closed | OriginError::Protocol => Failure::BrokenOff { word: error.word() },
-        error => Failure::Origin(error),
-    })
+/// Tells the waiters what the head means. Begins the run of what is to be brought.
+fn answered(
+    fills: &Arc<Fills>,
+    fill: &Fill,
+    mut head: Head,
+    body: &OriginBody,
+) -> Option<(Arc<FillHead>, RunId)> {
+    decide::arrived(&mut head);
+    if head.status == StatusCode::NOT_MODIFIED {
+        fill.phase.send_replace(validated(fills, fill, &head));
+        return None;
+    }
+    let part = match fill.ask.span {
+        Some(span) if is_about_parts(head.status) => {
+            let Some(part) = slice::part(&head, body, span.start(), span.end()) else {
+                fill.phase.send_replace(Phase::Dead(Failure::NoParts));
+                return None;
+            };
+            decide::as_whole(&mut head, part.length);
+            Some(part)
+        }
+        _ => None,
+    };
+    let length = part.map(|part| part.length).or(body.length());
+    let Decision { head, storable } =
+        decide::decide(head, &fill.ask, fill.born, length, body.delimited_by_close(), &fills.settings);
+    if let Err(word) = storable {
+        fills.metrics.not_stored.with_label_values(&[word]).inc();
+        if let Some(old) = fill.ask.replaces.as_ref().filter(|_| !decide::is_failure(head.status)) {
+            // The origin has something else to say now: what it said before is withdrawn (RFC 9111 §4.3.3, G17).
+            fills.memory.withdraw(&fill.ask.key, &old.body);
+        }
+    }
+    match head.shared {
+        Ok(()) => fills.table.unmark(&fill.ask.key, &fill.ask.request.headers),
+        // A failure says nothing of what will come, nor does what is outdated.
+        Err(_) if is_outdated(fills, fill) || decide::is_failure(head.status) => {}
+        Err(_) => fills.table.mark(&fill.ask.key, &head.selecting, fills.settings.pass_mark),
+    }
+    let tag = decide::content_tag(&head.headers, fill.ask.policy.as_deref());
+    // A part is of use only together with the others.
+    if part.is_some() && (storable.is_err() || tag.is_none()) {
+        let phase = if storable.is_err() { Phase::Apart } else { Phase::Dead(Failure::NoParts) };
+        fill.phase.send_replace(phase);
+        return None;
+    }
+    if let Some(length) = length {
+        fill.body.body().has_length(length);
+    }
+    match storable {
+        Ok(()) => fill.body.fetches(&Source::of_fill(fills, &fill.ask, &head.headers, tag)),
+        Err(_) => fill.body.pass_through(),
+    }
+    if fill.ask.span.is_some() && part.is_none() {
+        // Asked for a part, the origin sends the whole.
+        fill.body.fetches_no_more();
+    }
+    let (start, end) = part.map_or((0, length), |part| (part.start, Some(part.end)));
+    let run = fill.body.begin(start, end);
+    let head = Arc::new(head);
+    fill.phase.send_replace(Phase::Head(head.clone()));
+    Some((head, run))
+}
+
+/// Whether an answer to a request for a part speaks of parts; any other is as if the whole had been asked for.
+fn is_about_parts(status: StatusCode) -> bool {
+    matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE)
 }
 
 /// What a 304 comes to. It says something only to who asked, and only of what was asked about.
@@ -292,79 +332,30 @@ fn validated(fills: &Fills, fill: &Fill, head: &Head) -> Phase {
         return Phase::Dead(Failure::Unasked);
     };
     let Some(new) = decide::freshened(old, head, &fill.ask, fill.born).map(Arc::new) else {
-        fills.memory.withdraw(key, old);
+        fills.memory.withdraw(key, &old.body);
         return Phase::Dead(Failure::OtherValidator);
     };
-    if !new.is_fresh() {
-        fills.table.mark(key, fills.settings.pass_mark);
-    }
     if fill.is_covered() || !fills.memory.freshen(key, &new) {
         return Phase::Dead(Failure::OtherValidator);
+    }
+    if !new.is_fresh() && !is_outdated(fills, fill) {
+        fills.table.mark(key, &new.selecting, fills.settings.pass_mark);
     }
     Phase::Freshened(new, head.server)
 }
 
-/// Copies the answer's body into the growing one, to its end.
-async fn pump(fills: &Fills, fill: &Fill, mut body: OriginBody, mut keep: bool) -> Result<(), Cut> {
-    let growing = &fill.body;
-    let expected = body.length();
-    growing.expect(expected);
-    loop {
-        if !keep {
-            growing.room().await;
-        }
-        let finishes = keep && (fill.ask.unread || finishes_unread(expected, growing.length()));
-        let piece = tokio::select! {
-            biased;
-            // First: an origin that is never waited for must not keep a fill alive.
-            () = growing.abandoned(), if !finishes => {
-                if !keep || !read_again(growing).await {
-                    return Err(Cut { fault: Fault::Client, word: "nobody-reads" });
-                }
-                continue;
-            }
-            piece = body.next() => piece,
-        };
-        match piece.map_err(|error: OriginError| Cut { fault: error.fault(), word: error.word() })? {
-            None => return Ok(()),
-            Some(piece) if keep && expected == Some(growing.length() + piece.len() as u64) => {
-                growing.append_last(&piece);
-            }
-            Some(piece) => growing.append(&piece),
-        }
-        if keep && growing.length() > fills.settings.body_limit {
-            keep = false;
-            growing.pass_through();
-            fills.metrics.not_stored.with_label_values(&["too-long"]).inc();
-        }
-    }
+/// Did a record of the ledger or an unsafe method cover a fill since it began?
+fn is_outdated(fills: &Fills, fill: &Fill) -> bool {
+    let Ask { site, path, query, .. } = &fill.ask;
+    fill.is_covered() || fills.ledger.outdated(&site.marks, path, query.as_deref(), fill.born)
 }
 
-/// Whether a fill that nobody reads goes on to its end.
-fn finishes_unread(expected: Option<u64>, came: u64) -> bool {
-    match expected {
-        None => came <= FINISH_LENGTH,
-        Some(length) => {
-            let remains = length.saturating_sub(came);
-            length <= FINISH_LENGTH || remains <= FINISH_REMAINING || remains <= length / 4
-        }
-    }
-}
-
-async fn read_again(growing: &Growing) -> bool {
-    tokio::time::timeout(UNREAD, growing.read_again()).await.is_ok()
-}
-
-/// Chunks first, then the head that names them; nothing if a record or an unsafe method covered the fill meanwhile.
-fn store(fills: &Fills, fill: &Fill, head: &FillHead, chunks: &[Chunk]) {
-    let ask = &fill.ask;
-    for chunk in chunks {
-        fills.memory.keep_chunk(chunk);
-    }
-    let length = chunks.iter().map(|chunk| chunk.bytes.len() as u64).sum();
-    let ids: Arc<[_]> = chunks.iter().map(|chunk| chunk.id).collect();
-    let stored = Arc::new(decide::stored(head, ask, length, ids));
-    let outdated = || fills.ledger.outdated(&ask.site.marks, &ask.path, ask.query.as_deref(), fill.born);
-    fills.memory.store(&ask.key, &stored, || !fill.is_covered() && !outdated());
+/// Stores the head that names the chunks, which were kept before it; nothing if it is not to be kept, or if a record or an
+/// unsafe method covered the fill meanwhile.
+fn store(fills: &Fills, fill: &Fill, head: &FillHead) {
+    let (ask, body) = (&fill.ask, fill.body.body());
+    let Some(length) = body.length().filter(|_| fill.body.keeps()) else { return };
+    let stored = Arc::new(decide::stored(head, ask, length, body.clone()));
+    fills.memory.store(&ask.key, &stored, || !is_outdated(fills, fill));
     fills.memory.settle();
 }

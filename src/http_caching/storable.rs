@@ -195,8 +195,8 @@ fn privacy(facts: &Exchange<'_>, explicit: bool) -> Result<(), NotStorable> {
     Ok(())
 }
 
-/// Selecting fields that name one person, or the address of one.
-fn is_personal(name: &HeaderName) -> bool {
+/// Selecting fields that name one person, or the address of one: what is chosen by them is for nobody else.
+pub fn is_personal(name: &HeaderName) -> bool {
     *name == header::COOKIE
         || *name == header::AUTHORIZATION
         || *name == header::FORWARDED

@@ -29,6 +29,8 @@ pub enum LedgerError {
     Refusing(Arc<LedgerError>),
     /// More records wait than are taken at once.
     Busy,
+    /// The ledger was given up to a new process of this node, which will take records.
+    HandedOver,
     /// The ledger was closed.
     Closed,
 }
@@ -78,6 +80,9 @@ impl fmt::Display for LedgerError {
             ),
             LedgerError::Refusing(why) => write!(f, "the ledger takes no records: {why}"),
             LedgerError::Busy => f.write_str("too many records wait to be written; try again"),
+            LedgerError::HandedOver => {
+                f.write_str("the ledger is being handed over to a new process of this node")
+            }
             LedgerError::Closed => {
                 f.write_str("the ledger is closed; unless the node is stopping, restart it")
             }

@@ -50,7 +50,15 @@ impl Shared {
     }
 }
 
-struct Order {
+enum Order {
+    Write(Write),
+    /// Close the medium and give up its lock; what was ordered before is written first.
+    GiveUp(oneshot::Sender<()>),
+    /// Open the medium again.
+    TakeBack,
+}
+
+struct Write {
     record: Record,
     done: oneshot::Sender<Result<Receipt, LedgerError>>,
 }
@@ -61,15 +69,27 @@ pub(super) struct Writer(Mutex<Option<(SyncSender<Order>, JoinHandle<()>)>>);
 impl Writer {
     pub(super) async fn append(&self, record: Record) -> Result<Receipt, LedgerError> {
         let (done, answer) = oneshot::channel();
-        {
-            let writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let (orders, _) = writer.as_ref().ok_or(LedgerError::Closed)?;
-            orders.try_send(Order { record, done }).map_err(|error| match error {
-                TrySendError::Full(_) => LedgerError::Busy,
-                TrySendError::Disconnected(_) => LedgerError::Closed,
-            })?;
-        }
+        self.order(Order::Write(Write { record, done }))?;
         answer.await.map_err(|_| LedgerError::Closed)?
+    }
+
+    pub(super) async fn give_up(&self) -> Result<(), LedgerError> {
+        let (done, given_up) = oneshot::channel();
+        self.order(Order::GiveUp(done))?;
+        given_up.await.map_err(|_| LedgerError::Closed)
+    }
+
+    pub(super) fn take_back(&self) -> Result<(), LedgerError> {
+        self.order(Order::TakeBack)
+    }
+
+    fn order(&self, order: Order) -> Result<(), LedgerError> {
+        let writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (orders, _) = writer.as_ref().ok_or(LedgerError::Closed)?;
+        orders.try_send(order).map_err(|error| match error {
+            TrySendError::Full(_) => LedgerError::Busy,
+            TrySendError::Disconnected(_) => LedgerError::Closed,
+        })
     }
 
     pub(super) fn close(&self) {
@@ -126,7 +146,12 @@ pub(super) fn open(
 
 enum State {
     Open(Medium),
-    Refusing { again: Instant, pause: Duration },
+    Refusing {
+        again: Instant,
+        pause: Duration,
+    },
+    /// For another process to take.
+    GivenUp,
 }
 
 struct Log {
@@ -153,48 +178,82 @@ impl Log {
     /// Until the way to it is dropped.
     fn run(&mut self) {
         loop {
-            match &self.state {
-                State::Open(_) => match self.orders.recv() {
-                    Ok(first) => self.write(first),
-                    Err(_) => return,
-                },
+            let order = match &self.state {
+                State::Open(_) | State::GivenUp => self.orders.recv().ok(),
                 State::Refusing { again, pause } => {
                     let (again, pause) = (*again, *pause);
                     match self.orders.recv_timeout(again.saturating_duration_since(clock::instant())) {
-                        Ok(order) => self.turn_away([order]),
-                        Err(RecvTimeoutError::Disconnected) => return,
-                        Err(RecvTimeoutError::Timeout) => self.reopen(pause),
+                        Ok(order) => Some(order),
+                        Err(RecvTimeoutError::Disconnected) => None,
+                        Err(RecvTimeoutError::Timeout) => {
+                            self.reopen(pause);
+                            continue;
+                        }
                     }
                 }
+            };
+            let Some(order) = order else { return };
+            let mut next = Some(order);
+            while let Some(order) = next {
+                next = self.obey(order);
             }
         }
     }
 
-    /// Writes `first` and whatever waits behind it, with one sync.
-    fn write(&mut self, first: Order) {
-        let orders: Vec<Order> = std::iter::once(first).chain(self.orders.try_iter()).take(BATCH).collect();
+    /// Does what is ordered; gives an order that was found behind it and is of another kind.
+    fn obey(&mut self, order: Order) -> Option<Order> {
+        match order {
+            Order::Write(first) => return self.write(first),
+            Order::GiveUp(done) => {
+                self.shared.refusing.store(Some(Arc::new(LedgerError::HandedOver)));
+                self.ready.set(0);
+                self.state = State::GivenUp;
+                // whoever asked may have given up himself: then it is taken back
+                let _ = done.send(());
+            }
+            Order::TakeBack if matches!(self.state, State::GivenUp) => self.reopen(PAUSE.0),
+            Order::TakeBack => {}
+        }
+        None
+    }
+
+    /// Writes `first` and whatever records wait behind it, with one sync.
+    fn write(&mut self, first: Write) -> Option<Order> {
+        let (mut writes, mut next) = (vec![first], None);
+        while writes.len() < BATCH && next.is_none() {
+            match self.orders.try_recv() {
+                Ok(Order::Write(write)) => writes.push(write),
+                Ok(other) => next = Some(other),
+                Err(_) => break,
+            }
+        }
+        self.write_all(writes);
+        next
+    }
+
+    fn write_all(&mut self, writes: Vec<Write>) {
         let mut chain = self.chain;
-        let sealed: Vec<Sealed> = orders
+        let sealed: Vec<Sealed> = writes
             .iter()
-            .map(|order| {
-                let bytes = order.record.encode();
+            .map(|write| {
+                let bytes = write.record.encode();
                 chain = chain.with(&bytes);
                 Sealed { chain, bytes }
             })
             .collect();
-        let State::Open(medium) = &self.state else { return self.turn_away(orders) };
+        let State::Open(medium) = &self.state else { return self.turn_away(writes) };
         if let Err(error) = medium.append(&sealed) {
             self.refuse(error, PAUSE.0);
-            return self.turn_away(orders);
+            return self.turn_away(writes);
         }
-        for (order, sealed) in orders.iter().zip(&sealed) {
-            self.projector.apply(sealed.chain.number, &order.record);
+        for (write, sealed) in writes.iter().zip(&sealed) {
+            self.projector.apply(sealed.chain.number, &write.record);
         }
         self.publish(chain);
-        for (order, sealed) in orders.into_iter().zip(&sealed) {
+        for (write, sealed) in writes.into_iter().zip(&sealed) {
             let number = Number { identity: sealed.chain.identity, n: sealed.chain.number };
             // whoever asked may be gone: the record stands all the same
-            let _ = order.done.send(Ok(Receipt { number }));
+            let _ = write.done.send(Ok(Receipt { number }));
         }
     }
 
@@ -204,10 +263,14 @@ impl Log {
         self.number.set(chain.number as i64);
     }
 
-    fn turn_away(&self, orders: impl IntoIterator<Item = Order>) {
+    fn turn_away(&self, writes: Vec<Write>) {
         let why = self.shared.refusal().unwrap_or_else(|| Arc::new(LedgerError::Closed));
-        for order in orders {
-            let _ = order.done.send(Err(LedgerError::Refusing(why.clone())));
+        let error = match *why {
+            LedgerError::HandedOver => LedgerError::HandedOver,
+            _ => LedgerError::Refusing(why),
+        };
+        for write in writes {
+            let _ = write.done.send(Err(error.clone()));
         }
     }
 

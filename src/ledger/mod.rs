@@ -17,7 +17,7 @@ mod tests;
 
 pub use chain::{Flaw, Identity};
 pub use error::LedgerError;
-pub use projection::SiteMarks;
+pub use projection::{Covering, SiteMarks};
 pub use record::Record;
 pub use settings::LedgerSettings;
 
@@ -81,6 +81,22 @@ impl Ledger {
         self.shared.projection.covered(marks, path, query, born.n)
     }
 
+    /// What makes a response outdated, for people who wonder: records above `born` that cover it, by kind and number.
+    /// Nothing if it is not outdated, or if `born` is no number of this ledger so far (see [`Ledger::outdated`]).
+    pub fn covering(
+        &self,
+        marks: &SiteMarks,
+        path: &str,
+        query: Option<&str>,
+        born: Number,
+    ) -> Vec<(Covering, u64)> {
+        let last = self.last();
+        if born.identity != last.identity || born.n > last.n {
+            return Vec::new();
+        }
+        self.shared.projection.covering(marks, path, query, born.n)
+    }
+
     /// Writes a record. When this returns the record is synced, chained, in the maps, and its number is published.
     /// Dropping the future does not take the record back.
     ///
@@ -100,6 +116,24 @@ impl Ledger {
     /// Why records are refused at the moment.
     pub fn refusal(&self) -> Option<Arc<LedgerError>> {
         self.shared.refusal()
+    }
+
+    /// Closes the medium and gives up the lock, for another process to take; what was asked before is written first.
+    /// From then on records are refused with [`LedgerError::HandedOver`], and everything else goes on with what is known.
+    ///
+    /// # Errors
+    /// The writer is gone, or too much waits for it; nothing was given up then.
+    pub async fn give_up(&self) -> Result<(), LedgerError> {
+        self.writer.give_up().await
+    }
+
+    /// Takes up again what was given up, with all that another process may have written meanwhile. It has happened once
+    /// [`Ledger::ready`] says so; until then it is tried again with a growing pause.
+    ///
+    /// # Errors
+    /// The writer is gone, or too much waits for it.
+    pub fn take_back(&self) -> Result<(), LedgerError> {
+        self.writer.take_back()
     }
 
     /// Ends the writer and gives up the lock; what was asked before is written first. Blocks for that long.

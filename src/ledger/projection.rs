@@ -31,6 +31,17 @@ impl SiteMarks {
     }
 }
 
+/// The kind of a record that covers a stored response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Covering {
+    /// A purge of its URL with every query.
+    Url,
+    /// A purge of its URL with its query alone.
+    ExactUrl,
+    /// A purge of its site, or one of another URL that is so old that it was folded into its site.
+    Site,
+}
+
 /// One entry: a path of a site, with one query or (absent) with all of them.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Url {
@@ -99,6 +110,24 @@ impl Projection {
         self.highest(UrlRef { site: marks.index, path, query: None }) > born
             || self.highest(UrlRef { site: marks.index, path, query: exact }) > born
             || marks.purged.load(Ordering::Acquire) > born
+    }
+
+    /// Which records above `born` cover this path and query, told apart: the highest of each kind. Where
+    /// [`covered`](Self::covered) says no there is none, but for records that come between the two questions.
+    pub(super) fn covering(
+        &self,
+        marks: &SiteMarks,
+        path: &str,
+        query: Option<&str>,
+        born: u64,
+    ) -> Vec<(Covering, u64)> {
+        let exact = Some(query.unwrap_or_default());
+        let records = [
+            (Covering::Url, self.highest(UrlRef { site: marks.index, path, query: None })),
+            (Covering::ExactUrl, self.highest(UrlRef { site: marks.index, path, query: exact })),
+            (Covering::Site, marks.purged.load(Ordering::Acquire)),
+        ];
+        records.into_iter().filter(|(_, number)| *number > born).collect()
     }
 
     /// The highest record of one entry, or 0.
@@ -198,6 +227,40 @@ mod tests {
             why: String::new(),
             when: 0,
             from: String::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_covered_is_covered_by_a_record_that_can_be_named() {
+        use super::Covering::{ExactUrl, Site, Url};
+        let (projection, mut projector) = projector(10);
+        projector.apply(1, &url("a", "/x", None));
+        projector.apply(2, &url("a", "/x", Some("q")));
+        projector.apply(
+            3,
+            &Record::PurgeSite {
+                sites: vec!["b".into()],
+                who: String::new(),
+                why: String::new(),
+                when: 0,
+                from: String::new(),
+            },
+        );
+        projector.apply(4, &url("b", "/x", Some("")));
+        for (site, path, query, born, records) in [
+            ("a", "/x", Some("q"), 0, &[(Url, 1), (ExactUrl, 2)][..]),
+            ("a", "/x", Some("q"), 1, &[(ExactUrl, 2)]),
+            ("a", "/x", None, 0, &[(Url, 1)]),
+            ("a", "/x", None, 1, &[]),
+            ("a", "/y", None, 0, &[]),
+            ("b", "/y", None, 2, &[(Site, 3)]),
+            ("b", "/x", None, 2, &[(ExactUrl, 4), (Site, 3)]),
+            ("b", "/x", None, 4, &[]),
+        ] {
+            let marks = projection.marks(site);
+            let found = projection.covering(&marks, path, query, born);
+            assert_eq!(found, records, "{site} {path} {query:?} {born}");
+            assert_eq!(projection.covered(&marks, path, query, born), !records.is_empty());
         }
     }
 

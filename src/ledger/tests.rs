@@ -111,6 +111,46 @@ async fn one_process_holds_the_ledger_until_it_closes() {
 }
 
 #[tokio::test]
+async fn what_is_given_up_another_takes_at_once_and_what_it_wrote_is_in_force_when_it_is_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path()).unwrap();
+    let marks = ledger.marks("lms");
+    let born = ledger.last();
+    // What was asked before is written first.
+    let (first, given_up) = tokio::join!(ledger.append(url("lms", "/first", None)), ledger.give_up());
+    assert_eq!(first.unwrap().number.n, 1);
+    given_up.unwrap();
+    assert!(matches!(ledger.append(site(&["lms"])).await, Err(LedgerError::HandedOver)));
+    assert!(!ledger.ready());
+    for round in 0..5 {
+        let other = open(dir.path()).unwrap();
+        assert_eq!(other.last().n, 1 + round);
+        other.append(url("lms", &format!("/{round}"), None)).await.unwrap();
+        other.close();
+        assert!(!ledger.outdated(&marks, &format!("/{round}"), None, born), "nothing is known of it yet");
+        ledger.take_back().unwrap();
+        until_ready(&ledger).await;
+        assert!(ledger.outdated(&marks, &format!("/{round}"), None, born));
+        assert_eq!(ledger.last().n, 2 + round);
+        ledger.give_up().await.unwrap();
+    }
+    // As long as another holds it nothing is taken back.
+    let other = open(dir.path()).unwrap();
+    ledger.take_back().unwrap();
+    assert!(ledger.append(site(&["lms"])).await.is_err());
+    other.close();
+    until_ready(&ledger).await;
+    ledger.append(site(&["lms"])).await.unwrap();
+}
+
+async fn until_ready(ledger: &Ledger) {
+    let mut look = tokio::time::interval(std::time::Duration::from_millis(5));
+    while !ledger.ready() {
+        look.tick().await;
+    }
+}
+
+#[tokio::test]
 async fn a_kill_after_any_acknowledgement_loses_nothing() {
     let (dir, images) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let ledger = open(dir.path()).unwrap();

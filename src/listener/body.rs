@@ -200,7 +200,10 @@ impl<B: Body> Kind<B> {
 }
 
 impl<B: Body<Data = Bytes>> Kind<B> {
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project() {
             KindProjection::Served { body } => body.poll_frame(cx),
             KindProjection::Line { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
@@ -212,7 +215,9 @@ impl<B: Body<Data = Bytes>> Kind<B> {
         while run.goes_on() && !self.is_over() {
             match self.as_mut().poll_frame(cx) {
                 Poll::Pending => break,
-                Poll::Ready(Some(Ok(frame))) => frame.into_data().into_iter().for_each(|piece| run.push(piece)),
+                Poll::Ready(Some(Ok(frame))) => {
+                    frame.into_data().into_iter().for_each(|piece| run.push(piece))
+                }
                 Poll::Ready(Some(Err(error))) => return Some(Some(error)),
                 Poll::Ready(None) => return Some(None),
             }
@@ -243,10 +248,7 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Data = Run;
     type Error = B::Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Run>, B::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Run>, B::Error>>> {
         let mut this = self.project();
         let mut polled = match this.after.take() {
             Some(after) => Poll::Ready(after.map(Err)),
@@ -302,7 +304,11 @@ mod tests {
     const CHUNK: usize = 256 << 10;
 
     /// What hyper is handed of a body of `chunks` that then fails, or ends: the length of each run, and the failure.
-    fn handed(answer: Answer, chunks: usize, failure: Option<&'static str>) -> (Vec<usize>, Option<&'static str>) {
+    fn handed(
+        answer: Answer,
+        chunks: usize,
+        failure: Option<&'static str>,
+    ) -> (Vec<usize>, Option<&'static str>) {
         let whole = stream::repeat_with(|| Ok(Frame::data(Bytes::from(vec![0; CHUNK])))).take(chunks);
         let body = StreamBody::new(whole.chain(stream::iter(failure.map(Err))));
         let mut body = Box::pin(ResponseBody::served(body, answer));

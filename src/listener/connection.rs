@@ -224,7 +224,8 @@ impl<S: Serve> Exchanges<S> {
         Box::pin(async move {
             let mut told = false;
             let result = poll_fn(|cx| {
-                if self.watch.draining() && !told {
+                // This ends an idle connection at once; at a hand-over its next answer ends it.
+                if self.watch.draining() && !told && !self.listener.connections.patient() {
                     told = true;
                     Pin::new(&mut *connection).graceful_shutdown();
                 }
@@ -358,10 +359,13 @@ impl<S: Serve> Exchanges<S> {
                 }
                 return Ok(response);
             }
-            let response = this.serve.serve(Request::from_parts(head, body), this.connection.clone()).await;
+            let request = Request::from_parts(head, body);
+            let mut response = this.serve.serve(request, this.connection.clone()).await;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS && !this.connection.http2 {
                 watch.enter(Phase::Tunnel);
                 this.listener.connections.upgraded();
+            } else if watch.draining() && !this.connection.http2 {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(response.map(|body| ResponseBody::served(body, answer)))
         }

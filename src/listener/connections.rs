@@ -4,7 +4,7 @@ use crate::listener::watch::{Phase, Watch};
 use prometheus::IntGauge;
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
 };
 use tokio::sync::{Notify, watch};
 
@@ -15,6 +15,7 @@ pub struct Connections {
     tunnels: AtomicUsize,
     emptied: Notify,
     close: watch::Sender<bool>,
+    patient: AtomicBool,
 }
 
 /// A counted, capped number of things.
@@ -42,6 +43,7 @@ impl Connections {
             tunnels: AtomicUsize::new(0),
             emptied: Notify::new(),
             close: watch::Sender::new(false),
+            patient: AtomicBool::new(false),
         })
     }
 
@@ -66,6 +68,16 @@ impl Connections {
             }
             emptied.await;
         }
+    }
+
+    /// Whether a connection without a request may stay when accepting ends. At a stop it is ended at once. At a hand-over it
+    /// stays until its next request was answered, or its idle deadline: a client that sends just now must not find it closed.
+    pub fn be_patient(&self, patient: bool) {
+        self.patient.store(patient, SeqCst);
+    }
+
+    pub(super) fn patient(&self) -> bool {
+        self.patient.load(SeqCst)
     }
 
     /// Ends every connection now, whatever is under way: the deadline of a stop. Tunnels are closed as well.

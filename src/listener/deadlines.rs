@@ -207,6 +207,14 @@ impl Observed {
             self.watch.close();
         }
     }
+
+    /// At a hand-over: HTTP/2 gets its GOAWAY, HTTP/1 its `Connection: close` with the next answer. Nothing is ended here.
+    pub(super) fn hand_over(&mut self) {
+        if !self.drained {
+            self.drained = true;
+            self.watch.drain();
+        }
+    }
 }
 
 fn over(span: Duration, limit: Duration, what: Overdue) -> Option<Overdue> {

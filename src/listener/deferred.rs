@@ -75,7 +75,8 @@ impl<T: AsyncWrite + Unpin> Deferred<T> {
             let held = self.held.len() - self.out;
             let total = held + slices.iter().map(|s| s.len()).sum::<usize>();
             let (mut all, mut count, mut room) = ([IoSlice::new(&[]); SLICES], 0, total - total % LARGE);
-            for bytes in [&self.held[self.out..]].into_iter().chain(slices.iter().map(|s| &**s)).take(SLICES) {
+            for bytes in [&self.held[self.out..]].into_iter().chain(slices.iter().map(|s| &**s)).take(SLICES)
+            {
                 all[count] = IoSlice::new(&bytes[..bytes.len().min(room)]);
                 room -= all[count].len();
                 count += 1;
@@ -400,9 +401,8 @@ mod tests {
     #[test]
     fn a_full_buffer_of_records_goes_out_at_once_and_waits_for_the_client() {
         let mut task = Task::tls(3 * LARGE, 2 * LARGE);
-        let (taken, _) = task.poll(|mut io, cx| {
-            (1..=9).take_while(|n| frame(io.as_mut(), cx, *n).is_ready()).count()
-        });
+        let (taken, _) =
+            task.poll(|mut io, cx| (1..=9).take_while(|n| frame(io.as_mut(), cx, *n).is_ready()).count());
         assert_eq!((taken, task.io.io.bytes.len()), (4, 3 * LARGE));
         task.io.io.room = 1 << 20;
         assert!(task.poll(|io, cx| frame(io, cx, 9).is_ready()).0);

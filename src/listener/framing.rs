@@ -18,19 +18,27 @@ const TARGET: usize = 8 << 10;
 
 /// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub enum Refusal {
+    /// `Transfer-Encoding` other than `chunked` alone.
     TransferCoding,
+    /// Two lengths that differ, or a length beside `Transfer-Encoding`.
     TwoLengths,
+    /// No host where there must be one, two, or another than the target's.
     Host,
+    /// A target in the form of CONNECT.
     Target,
+    /// A target over 8 KiB.
     TargetTooLong,
+    /// An HTTP/2 head over the limit of bytes.
     HeadTooLarge,
+    /// Over the limit of fields.
     TooManyFields,
+    /// CONNECT: this is no forward proxy.
     Connect,
 }
 
 /// What is wrong with the head, if anything.
-pub(super) fn refusal(head: &Parts, limits: &Limits) -> Option<Refusal> {
+pub fn refusal(head: &Parts, limits: &Limits) -> Option<Refusal> {
     if head.method == Method::CONNECT {
         return Some(Refusal::Connect);
     }
@@ -93,7 +101,8 @@ fn one_host(head: &Parts) -> bool {
 }
 
 impl Refusal {
-    pub(super) const fn status(self) -> StatusCode {
+    /// The status it is answered with.
+    pub const fn status(self) -> StatusCode {
         match self {
             Refusal::TransferCoding | Refusal::TwoLengths | Refusal::Host | Refusal::Target => {
                 StatusCode::BAD_REQUEST
@@ -105,7 +114,7 @@ impl Refusal {
     }
 
     /// The word in answer, log and metrics.
-    pub(super) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Refusal::TransferCoding => "transfer-coding",
             Refusal::TwoLengths => "two-lengths",

@@ -11,7 +11,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// What the client and the load balancer call each other: source, destination.
-pub(super) type Addresses = Option<(SocketAddr, SocketAddr)>;
+pub type Addresses = Option<(SocketAddr, SocketAddr)>;
 
 /// Every header, of either version, has at least so many bytes ("PROXY UNKNOWN\r\n").
 const SHORTEST: usize = 15;
@@ -40,7 +40,7 @@ enum Parsed {
 ///
 /// # Errors
 /// `InvalidData` if it is malformed, `UnexpectedEof` if the peer closed before.
-pub(super) async fn read(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Addresses> {
+pub async fn read(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Addresses> {
     let mut header = Vec::with_capacity(LONGEST_LINE);
     loop {
         match parse(&header).map_err(|Malformed| io::ErrorKind::InvalidData)? {

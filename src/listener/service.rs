@@ -99,12 +99,22 @@ impl Listener {
     }
 
     /// The name of its socket in Pingora's table: the configured address, with the listener's name where the address alone is not
-    /// unique (port 0).
+    /// unique (port 0). Pingora parts names at spaces, so there is none in it.
     pub fn key(&self) -> String {
         match self.settings.address {
-            address if address.port() == 0 => format!("{address}#{}", self.name),
+            address if address.port() == 0 => {
+                format!("{address}#{}", self.name.replace(char::is_whitespace, "%20"))
+            }
             address => address.to_string(),
         }
+    }
+
+    /// Listens from now on, with the socket that stands in the table or a new one; nothing is accepted yet. Says where.
+    ///
+    /// # Errors
+    /// The socket could not be had.
+    pub fn listen(&self, fds: &ListenFds) -> Result<SocketAddr, Arc<BindError>> {
+        self.take(Some(fds)).map(|bound| bound.address())
     }
 
     /// Waits until it listens and says where; the port is the real one.
@@ -262,13 +272,15 @@ impl Round<'_> {
 
     fn sweep(&mut self) {
         let (now, listener, draining) = (clock::instant(), self.listener, self.draining);
-        let deadlines = &listener.settings.deadlines;
+        let (deadlines, patient) = (&listener.settings.deadlines, listener.connections.patient());
         self.observed.retain_mut(|connection| {
             if connection.watch.gone() {
                 return false;
             }
-            if let Some(since) = draining {
-                connection.drain(now, since);
+            match draining {
+                Some(_) if patient => connection.hand_over(),
+                Some(since) => connection.drain(now, since),
+                None => {}
             }
             connection.forgive(now, listener.settings.limits.h2_resets);
             if let Some(overdue) = connection.sweep(now, deadlines) {

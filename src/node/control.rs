@@ -1,7 +1,7 @@
 //! The control API behind a listener, and how it finds what a purge names.
 
 use crate::{
-    control::{Api, ApiBody, PurgeTarget, ResolveSite, ResolveUrl, UnknownTarget},
+    control::{Api, ApiBody, Explain, PurgeTarget, ResolveSite, ResolveUrl, UnknownTarget},
     edge::Edge,
     listener::{Connection, RequestBody, Serve},
     rules::{Facts, Verdict, normalise},
@@ -48,6 +48,12 @@ pub(super) fn resolve_site(edge: &Edge) -> ResolveSite {
         let sites = edge.parts().sites.load();
         sites.named(name).map(|site| names(&sites, site))
     })
+}
+
+/// Explains a request by a dry run of the edge.
+pub(super) fn explain(edge: &Edge) -> Explain {
+    let edge = edge.clone();
+    Arc::new(move |request, https, client| edge.explain(request, https, client))
 }
 
 /// Names of the sites that share with `site`, and of their scope: a site that comes into it later brings nothing back, nor

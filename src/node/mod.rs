@@ -6,12 +6,14 @@
 mod control;
 mod reload;
 mod stop;
+mod supervisor;
+mod upgrade;
 
 use crate::{
     cache::Memory,
     config::Config,
     control::{Api, Control, Tokens},
-    edge::{Edge, Parts},
+    edge::{Edge, Handover, Parts},
     fill::Fills,
     ledger::Ledger,
     listener::{Accepting, Certificates, Connections, Listener, ListenerSettings, raise_descriptor_limit},
@@ -24,7 +26,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora::{
     server::{
-        ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
+        Fds, ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
         configuration::ServerConf,
     },
     services::Service,
@@ -32,6 +34,7 @@ use pingora::{
 use std::{
     collections::HashMap,
     path::PathBuf,
+    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -43,6 +46,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
+use upgrade::{Door, Predecessor};
 
 /// Descriptors beside those of clients and origins: files, the runtime's own.
 const SPARE_DESCRIPTORS: u64 = 1024;
@@ -53,6 +57,8 @@ const UPKEEP: Duration = Duration::from_secs(1);
 
 /// Everything that lives as long as the process.
 struct Node {
+    /// Where this program was started from.
+    program: PathBuf,
     /// Where the configuration is read from again.
     file: PathBuf,
     /// What the node began with: what only a restart takes is still so.
@@ -66,53 +72,89 @@ struct Node {
     /// With the names of their listeners.
     certificates: Vec<(String, Arc<Certificates>)>,
     connections: Arc<Connections>,
+    /// The listening sockets, for the process after this one.
+    fds: ListenFds,
+    /// A new process is taking over.
+    handing_over: AtomicBool,
     /// It is going to stop: `/readyz` says no.
     stopping: AtomicBool,
     /// Turns true when accepting ends.
     stop: watch::Sender<bool>,
 }
 
-/// Runs a node until it is told to stop; then ends the process.
+/// Runs a node until it is told to stop, or another has taken its place; then ends the process. With `upgrade` it first takes
+/// the place of the node that runs with the same ledger.
 ///
 /// # Errors
-/// What the configuration names cannot be had: the ledger, a file, a certificate.
-pub fn run(file: PathBuf, config: Config) -> anyhow::Result<()> {
+/// What the configuration names cannot be had: an address, the ledger, a file, a certificate. Or the running node does not
+/// hand over; then it goes on as before.
+pub fn run(file: PathBuf, config: Config, upgrade: bool) -> anyhow::Result<()> {
     let clients = config.listeners.iter().map(|listener| listener.limits.connections as u64).sum::<u64>();
     let origins = config.origins.iter().map(|origin| 2 * origin.in_flight as u64).sum::<u64>();
     if let Err(line) = raise_descriptor_limit(clients + origins + SPARE_DESCRIPTORS) {
         tracing::warn!("{line}");
     }
     let metrics = Metrics::new();
-    let ledger = Ledger::open(&config.ledger, &metrics).context("the ledger cannot be opened")?;
-    let memory = Memory::new(config.cache.memory, metrics.clone());
-    let fills = Fills::new(memory.clone(), ledger.clone(), metrics.clone(), config.cache.clone());
     let log = AccessLog::open(&config.log, &metrics)?;
     let origins = reload::origins(&config, &HashMap::new(), &metrics)?;
+    let tokens = Arc::new(Tokens::load(config.control.tokens.as_deref())?);
+    let connections = Connections::new();
+    let (listeners, certificates) = listeners(&config.listeners, &connections, &metrics)?;
+    let control = ListenerSettings::new("control", config.control.address);
+    let control = Listener::new(control, None, connections.clone(), &metrics)?;
+
+    // From here on a process before this one is concerned, and each error leaves it as it was.
+    let folder = &config.ledger.folder;
+    let mut predecessor = if upgrade { Some(Predecessor::find(folder)?) } else { None };
+    let fds: ListenFds = Arc::new(Fds::new().into());
+    if let Some(running) = &mut predecessor {
+        running.sockets(&fds)?;
+    }
+    let all = || listeners.iter().chain([&control]);
+    all().try_for_each(|listener| {
+        let bound = listener.listen(&fds).map(|_| ());
+        bound.with_context(|| format!("listener {} has no socket", listener.settings().name))
+    })?;
+    upgrade::close_unclaimed(&fds, all().map(|listener| listener.key()));
+    if let Some(running) = &mut predecessor {
+        running.listening()?;
+    }
+    let ledger = Ledger::open(&config.ledger, &metrics).context("the ledger cannot be opened")?;
+
+    let memory = Memory::new(config.cache.memory, metrics.clone());
+    let fills = Fills::new(memory.clone(), ledger.clone(), metrics.clone(), config.cache.clone());
     let sites = ArcSwap::from_pointee(reload::sites(&config, &origins, &ledger, &metrics)?);
     let stray = metrics.rule("", "");
     let accounts = Arc::new(Accounts { log, metrics: metrics.clone(), stray });
-    let edge = Edge::new(Parts { sites, memory, fills, ledger, accounts });
-    let connections = Connections::new();
-    let (listeners, certificates) = listeners(&config.listeners, &connections, &metrics)?;
+    let edge = Edge::new(Parts { sites, memory, fills, ledger, accounts, handover: Handover::default() });
     let node = Arc::new(Node {
+        program: std::env::current_exe().context("this program does not know where it lies")?,
         file,
         origins: ArcSwap::from_pointee(origins),
         edge,
-        tokens: Arc::new(Tokens::load(config.control.tokens.as_deref())?),
+        tokens,
         certificates,
-        connections: connections.clone(),
+        connections,
+        fds,
+        handing_over: AtomicBool::new(false),
         stopping: AtomicBool::new(false),
         stop: watch::Sender::new(false),
         metrics,
         began: config.clone(),
-        config: Mutex::new(config.clone()),
+        config: Mutex::new(config),
     });
-    node.serve(&config, listeners)
+    node.serve(listeners, control, predecessor)
 }
 
 impl Node {
-    fn serve(self: Arc<Self>, config: &Config, listeners: Vec<Arc<Listener>>) -> anyhow::Result<()> {
-        let threads = config.node.threads.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
+    fn serve(
+        self: Arc<Self>,
+        listeners: Vec<Arc<Listener>>,
+        control: Arc<Listener>,
+        mut predecessor: Option<Predecessor>,
+    ) -> anyhow::Result<()> {
+        let threads =
+            self.began.node.threads.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
         let conf = ServerConf { threads: 1, work_stealing: false, ..ServerConf::default() };
         let mut server = Server::new_with_opt_and_conf(None, conf);
         server.bootstrap();
@@ -122,18 +164,15 @@ impl Node {
                 server.add_service(Accepting::new(listener.clone(), thread, self.edge.clone(), stop));
             }
         }
-        let control = self.control(config)?;
         let api = control::ControlApi(Api::new(self.clone().handles()));
         server.add_service(Accepting::new(control.clone(), 0, api, Some(self.stop.subscribe())));
+        if let Some(running) = &mut predecessor {
+            running.open()?;
+        }
         let listeners = listeners.into_iter().chain([control]).collect();
-        server.add_service(Upkeep { node: self, listeners });
+        server.add_service(Upkeep { node: self, listeners, predecessor });
         server.run(RunArgs { shutdown_signal: Box::new(Unheard) });
         Ok(())
-    }
-
-    fn control(&self, config: &Config) -> anyhow::Result<Arc<Listener>> {
-        let settings = ListenerSettings::new("control", config.control.address);
-        Ok(Listener::new(settings, None, self.connections.clone(), &self.metrics)?)
     }
 
     fn handles(self: Arc<Self>) -> Control {
@@ -148,6 +187,7 @@ impl Node {
                 let node = self.clone();
                 Arc::new(move || Box::pin(node.clone().reload()))
             },
+            explain: control::explain(&self.edge),
             not_ready: Arc::new(move || {
                 let stopping = self.stopping.load(Ordering::Relaxed);
                 stopping.then(|| "the node is stopping".to_owned()).into_iter().collect()
@@ -197,17 +237,23 @@ impl ShutdownSignalWatch for Unheard {
 struct Upkeep {
     node: Arc<Node>,
     listeners: Vec<Arc<Listener>>,
+    /// Until it is told that it may end.
+    predecessor: Option<Predecessor>,
 }
 
 #[async_trait]
 impl Service for Upkeep {
     async fn start_service(&mut self, _: Option<ListenFds>, _: ShutdownWatch, _: usize) {
-        let (Ok(mut stop), Ok(mut reload), Ok(mut reopen)) =
-            (stop::Signals::new(), signal(SignalKind::hangup()), signal(SignalKind::user_defined1()))
-        else {
+        let (Ok(mut stop), Ok(mut reload), Ok(mut reopen), Ok(mut upgrade)) = (
+            stop::Signals::new(),
+            signal(SignalKind::hangup()),
+            signal(SignalKind::user_defined1()),
+            signal(SignalKind::user_defined2()),
+        ) else {
             tracing::error!("signals cannot be heard, the node ends");
             return self.node.end(UNAVAILABLE);
         };
+        let door = Door::open(&self.node.began.ledger.folder);
         for listener in &self.listeners {
             match listener.address().await {
                 Ok(address) => tracing::info!(listener = listener.settings().name, %address, "listening"),
@@ -217,19 +263,27 @@ impl Service for Upkeep {
                 }
             }
         }
+        // Before the process before this one may end: its end must not be taken for the node's.
+        supervisor::serving();
+        if let Some(predecessor) = self.predecessor.take() {
+            predecessor.serving(self.node.edge.clone());
+        }
         let mut upkeep = tokio::time::interval(UPKEEP);
-        loop {
+        let mut succeeded = pin!(self.node.succeeded(door));
+        let succeeded = loop {
             tokio::select! {
                 _ = upkeep.tick() => self.node.edge.parts().memory.settle(),
+                _ = upgrade.recv() => self.node.start_successor(),
                 _ = reopen.recv() => self.node.edge.parts().accounts.log.reopen(),
                 _ = reload.recv() => {
                     // The result is logged and counted; who sent the signal cannot be told.
                     _ = self.node.clone().reload().await;
                 }
-                () = stop.next() => break,
+                () = &mut succeeded => break true,
+                () = stop.next() => break false,
             }
-        }
-        self.node.wind_down(stop).await;
+        };
+        if succeeded { self.node.retire(stop).await } else { self.node.wind_down(stop).await }
     }
 
     fn name(&self) -> &str {

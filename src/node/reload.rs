@@ -3,7 +3,7 @@
 use super::Node;
 use crate::{
     config::{self, Config},
-    control::ReloadSummary,
+    control::{ReloadRefused, ReloadSummary},
     ledger::Ledger,
     listener::{Certificates, PairProblem, Problem},
     origin::Origin,
@@ -13,7 +13,7 @@ use crate::{
 use anyhow::Context;
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
 };
 
 /// The origins a configuration names. One whose settings did not change is kept, and its connections with it.
@@ -70,8 +70,12 @@ impl Node {
     /// Reloads the configuration.
     ///
     /// # Errors
-    /// The whole report, as `lectern check` prints it; nothing was changed then.
-    pub(super) async fn reload(self: Arc<Self>) -> Result<ReloadSummary, String> {
+    /// The whole report, as `lectern check` prints it, or that a new process takes over; nothing was changed then.
+    pub(super) async fn reload(self: Arc<Self>) -> Result<ReloadSummary, ReloadRefused> {
+        if self.handing_over.load(Ordering::SeqCst) {
+            tracing::warn!("not reloaded: a new process is taking over; reload again when it serves");
+            return Err(ReloadRefused::Upgrading);
+        }
         let node = self.clone();
         let done = tokio::task::spawn_blocking(move || node.load_and_swap()).await;
         let result = done.unwrap_or_else(|_| Err("the reload broke off".to_owned()));
@@ -83,7 +87,7 @@ impl Node {
             }
             Err(report) => tracing::error!("the configuration was not reloaded, what runs goes on: {report}"),
         }
-        result
+        result.map_err(ReloadRefused::Wrong)
     }
 
     fn load_and_swap(&self) -> Result<ReloadSummary, String> {

@@ -2,7 +2,8 @@
 //!
 //! Pingora would sleep its whole grace period and end without destructors; so the node ends the process itself.
 
-use super::Node;
+use super::{Node, supervisor};
+use crate::config::NodeSettings;
 use std::{sync::atomic::Ordering, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -37,11 +38,9 @@ impl Signals {
 impl Node {
     /// Stops in order. A further signal cuts it short.
     pub(super) async fn wind_down(&self, mut signals: Signals) {
-        let (unready, deadline) = {
-            let node = self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner).node.clone();
-            (node.unready_before_stop, node.stop_deadline)
-        };
+        let NodeSettings { unready_before_stop: unready, stop_deadline: deadline, .. } = self.settings();
         self.stopping.store(true, Ordering::Relaxed);
+        supervisor::stopping();
         tracing::info!(connections = self.connections.open(), "stopping: not ready any more");
         tokio::select! {
             () = tokio::time::sleep(unready) => {}
@@ -49,7 +48,35 @@ impl Node {
         }
         self.stop.send_replace(true);
         tracing::info!(?deadline, "stopping: accepting has ended, transfers go on");
+        self.drain(deadline, signals).await;
+    }
+
+    /// Another process serves in the place of this one: finishes what is under way here. A signal makes a stop of it.
+    pub(super) async fn retire(&self, mut signals: Signals) {
+        let NodeSettings { stop_deadline, upgrade_deadline, .. } = self.settings();
+        self.connections.be_patient(true);
+        self.stop.send_replace(true);
+        tracing::info!(
+            deadline = ?upgrade_deadline,
+            connections = self.connections.open(),
+            "handed over: another process serves, what is under way is finished here"
+        );
+        tokio::select! {
+            () = self.finished() => {}
+            () = tokio::time::sleep(upgrade_deadline) => {}
+            () = signals.next() => {
+                self.connections.be_patient(false);
+                tracing::info!(deadline = ?stop_deadline, "stopping: transfers go on");
+                return self.drain(stop_deadline, signals).await;
+            }
+        }
+        self.drain(Duration::ZERO, signals).await;
+    }
+
+    /// Waits for what is under way, then ends the process.
+    async fn drain(&self, deadline: Duration, mut signals: Signals) {
         let how = tokio::select! {
+            biased;
             () = self.finished() => "everything under way was finished",
             () = tokio::time::sleep(deadline) => "the deadline is over, what is left is cut",
             () = signals.next() => "signalled again, what is left is cut",
@@ -62,6 +89,10 @@ impl Node {
         self.connections.close_all();
         _ = tokio::time::timeout(CUT, self.over()).await;
         self.end(0);
+    }
+
+    fn settings(&self) -> NodeSettings {
+        self.config.lock().unwrap_or_else(std::sync::PoisonError::into_inner).node.clone()
     }
 
     /// No connection, fill or relay is left, and every request is told.

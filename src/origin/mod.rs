@@ -103,6 +103,11 @@ fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
 }
 
+/// How a request without a body is framed (RFC 9110 §8.6).
+fn bodiless(method: &Method) -> Framing {
+    if is_safe(method) { Framing::None } else { Framing::Length(0) }
+}
+
 impl Origin {
     /// An origin as `settings` say. Resolves and connects nothing yet: a name without an address is no error.
     ///
@@ -161,7 +166,7 @@ impl Origin {
     /// A request without a body, repeated where that is allowed.
     async fn exchange(&self, permit: Permit, request: &OriginRequest) -> Result<Exchange, OriginError> {
         let safe = is_safe(&request.method);
-        let framing = if safe { Framing::None } else { Framing::Length(0) };
+        let framing = bodiless(&request.method);
         let mut wanted = Wanted { fresh: false, safe, upgrade: request.upgrade.is_some() };
         loop {
             let asking = self.head(request, framing, false)?;
@@ -201,6 +206,20 @@ impl Origin {
             self.servers.failed(&other);
         }
         session
+    }
+
+    /// The fields that go out for `request`, `Host` among them, if a body of so many bytes belongs to it. Sends nothing.
+    ///
+    /// # Errors
+    /// [`OriginError::Unsendable`]: it would not be sent.
+    pub fn sends(
+        &self,
+        request: &OriginRequest,
+        body: Option<u64>,
+        expect: bool,
+    ) -> Result<HeaderMap, OriginError> {
+        let framing = body.map_or_else(|| bodiless(&request.method), Framing::Length);
+        Ok(self.head(request, framing, expect)?.headers.clone())
     }
 
     fn head(

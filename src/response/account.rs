@@ -65,6 +65,7 @@ pub struct Account {
     status: StatusCode,
     bytes: u64,
     complete: bool,
+    untold: bool,
 }
 
 /// What is known of a request before it is looked at.
@@ -104,7 +105,15 @@ impl Account {
             status: StatusCode::OK,
             bytes: 0,
             complete: false,
+            untold: false,
         }
+    }
+
+    /// The account of a request that did not come and is only talked about: it leaves no line and moves no counter.
+    pub fn untold<B>(accounts: &Arc<Accounts>, arrival: &Arrival<'_>, request: &http::Request<B>) -> Account {
+        let mut account = Account::open(accounts, arrival, request);
+        account.untold = true;
+        account
     }
 
     /// The request is a HEAD: no body belongs to its answer.
@@ -136,6 +145,9 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
+        if self.untold {
+            return;
+        }
         let total = clock::instant() - self.begun;
         // No head was made: the client left while it was waited for.
         let answered = self.first.is_some();

@@ -4,7 +4,7 @@ use crate::{
     cache::Pieces,
     fill::{Cut, Reader},
     origin::RelayedBody,
-    response::Account,
+    response::{Account, BodyPart, Multipart},
     telemetry::Fault,
 };
 use bytes::Bytes;
@@ -24,10 +24,50 @@ pub enum Source {
     Full(Bytes),
     /// In several pieces, in order.
     Pieces(std::vec::IntoIter<Bytes>),
-    /// From a fill under way.
+    /// From a body that is read piece by piece.
     Reader(Reader),
+    /// Several ranges of such a body, with the text between them.
+    Ranges(Ranges),
     /// From the origin, for this request alone.
     Relayed(Pin<Box<RelayedBody>>),
+}
+
+/// Several ranges of a body, each behind its text, and the text behind the last (RFC 9110 §14.6).
+pub struct Ranges {
+    reader: Reader,
+    /// Those still to come.
+    parts: std::vec::IntoIter<BodyPart>,
+    /// The bytes of a range come now.
+    within: bool,
+    /// The text behind the last.
+    end: Option<Bytes>,
+}
+
+impl Ranges {
+    /// The ranges of `multipart`, as `reader` reads them.
+    pub fn new(reader: Reader, multipart: Multipart) -> Ranges {
+        let Multipart { parts, end, .. } = multipart;
+        Ranges { reader, parts: parts.into_iter(), within: false, end: Some(end) }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        if self.within
+            && let Some(piece) = ready!(self.reader.poll_next(cx))
+        {
+            return Poll::Ready(Some(piece));
+        }
+        Poll::Ready(match self.parts.next() {
+            Some(part) => {
+                self.reader.turn_to(part.first, Some(part.last));
+                self.within = true;
+                Some(Ok(part.head))
+            }
+            None => {
+                self.within = false;
+                self.end.take().map(Ok)
+            }
+        })
+    }
 }
 
 /// The body of an answer, with the account of its request.
@@ -72,9 +112,8 @@ impl Body {
                 Some(Ok(bytes))
             }
             Source::Pieces(pieces) => pieces.next().map(Ok),
-            Source::Reader(reader) => {
-                ready!(reader.poll_next(cx)).map(|piece| piece.map_err(|Cut { fault, word }| (fault, word)))
-            }
+            Source::Reader(reader) => ready!(reader.poll_next(cx)).map(|piece| piece.map_err(why)),
+            Source::Ranges(ranges) => ready!(ranges.poll_next(cx)).map(|piece| piece.map_err(why)),
             Source::Relayed(body) => loop {
                 match ready!(http_body::Body::poll_frame(body.as_mut(), cx)) {
                     // Trailers are dropped.
@@ -88,6 +127,10 @@ impl Body {
             },
         })
     }
+}
+
+fn why(Cut { fault, word }: Cut) -> (Fault, &'static str) {
+    (fault, word)
 }
 
 impl http_body::Body for Body {

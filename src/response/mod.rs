@@ -2,13 +2,18 @@
 
 mod account;
 mod body;
+mod explanation;
 mod failure;
 pub mod fields;
 mod multipart;
 mod part;
 
 pub use account::{Account, Accounts, Arrival};
-pub use body::{Body, Source, Unclean};
+pub use body::{Body, Ranges, Source, Unclean};
+pub use explanation::{
+    AnswerTold, Explanation, FieldTold, KeyTold, NumberTold, OriginTold, Otherwise, PassedOver, RangeTold,
+    RuleTold, SiteTold, StoredTold, is_secret,
+};
 pub use failure::Plain;
 pub use multipart::{BodyPart, Boundary, Multipart};
 pub use part::{Part, part};

@@ -9,7 +9,7 @@ use http::HeaderValue;
 use std::fmt;
 
 /// What separates the parts. It must not stand in the body; who writes a body must not know it beforehand.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Boundary(u128);
 
 /// An answer of several ranges: each is sent behind its text, and [`end`](Multipart::end) behind the last.

@@ -11,7 +11,7 @@ use super::{
     pattern::{Pattern, PatternError, spelling},
 };
 use hashbrown::HashMap;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderName, Method, header};
 use std::{fmt, sync::Arc};
 
 /// Longest extension a rule may name.
@@ -181,10 +181,18 @@ impl RuleSet {
     fn holds(&self, rule: usize, request: &Facts<'_>, extension: Option<Extension>) -> bool {
         let (asks, when) = (self.asks[rule], &self.rules[rule].when);
         (!asks.prefix || when.prefix.as_deref().is_some_and(|prefix| request.path.starts_with(prefix)))
-            && (!asks.extension
-                || extension.is_some_and(|own| when.extensions.iter().any(|e| number(e) == own)))
+            && (!asks.extension || extension_holds(when, extension))
             && (!asks.more || more_holds(when, request))
     }
+}
+
+fn extension_holds(when: &Match, own: Option<Extension>) -> bool {
+    own.is_some_and(|own| when.extensions.iter().any(|extension| number(extension) == own))
+}
+
+/// Whether the last segment of a path has one of the extensions that a rule asks for.
+pub(super) fn path_has_extension(when: &Match, path: &str) -> bool {
+    extension_holds(when, extension(path))
 }
 
 /// Lower case letters and digits, of a length that is looked up.
@@ -220,28 +228,38 @@ fn extension(path: &str) -> Option<Extension> {
 
 /// Method, query, fields, cookies.
 fn more_holds(when: &Match, request: &Facts<'_>) -> bool {
-    (when.methods.is_empty() || when.methods.contains(request.method))
-        && when.query.iter().all(|(name, value)| {
-            request.query.is_some_and(|query| {
-                normalise::parameters(query).any(|(sent, sent_value)| {
-                    normalise::spells(sent, name)
-                        && value.as_deref().is_none_or(|v| normalise::spells(sent_value.unwrap_or(""), v))
-                })
-            })
+    method_holds(when, request)
+        && when.query.iter().all(|(name, value)| parameter_holds(name, value.as_deref(), request))
+        && when.fields.iter().all(|(name, value)| field_holds(name, value.as_deref(), request))
+        && when.cookies.iter().all(|name| cookie_holds(name, request))
+}
+
+pub(super) fn method_holds(when: &Match, request: &Facts<'_>) -> bool {
+    when.methods.is_empty() || when.methods.contains(request.method)
+}
+
+pub(super) fn parameter_holds(name: &str, value: Option<&str>, request: &Facts<'_>) -> bool {
+    request.query.is_some_and(|query| {
+        normalise::parameters(query).any(|(sent, sent_value)| {
+            normalise::spells(sent, name)
+                && value.is_none_or(|v| normalise::spells(sent_value.unwrap_or(""), v))
         })
-        && when.fields.iter().all(|(name, value)| match value {
-            None => request.headers.contains_key(name),
-            Some(value) => {
-                request.headers.get_all(name).iter().any(|sent| sent.as_bytes() == value.as_bytes())
-            }
-        })
-        && when.cookies.iter().all(|name| {
-            request.headers.get_all(header::COOKIE).iter().any(|line| {
-                line.as_bytes()
-                    .split(|byte| *byte == b';')
-                    .any(|pair| pair.trim_ascii().split(|byte| *byte == b'=').next() == Some(name.as_bytes()))
-            })
-        })
+    })
+}
+
+pub(super) fn field_holds(name: &HeaderName, value: Option<&str>, request: &Facts<'_>) -> bool {
+    match value {
+        None => request.headers.contains_key(name),
+        Some(value) => request.headers.get_all(name).iter().any(|sent| sent.as_bytes() == value.as_bytes()),
+    }
+}
+
+pub(super) fn cookie_holds(name: &str, request: &Facts<'_>) -> bool {
+    request.headers.get_all(header::COOKIE).iter().any(|line| {
+        line.as_bytes()
+            .split(|byte| *byte == b';')
+            .any(|pair| pair.trim_ascii().split(|byte| *byte == b'=').next() == Some(name.as_bytes()))
+    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod normalise;
 mod pattern;
 mod policy;
 mod shadow;
+mod why_not;
 
 pub use matcher::{Facts, LONGEST_EXTENSION, RuleError, RuleProblem, RuleSet, is_extension};
 pub use name::Names;
@@ -14,3 +15,4 @@ pub use pattern::{Pattern, PatternError, spelling};
 
 pub use policy::{Match, Policy, QueryRule, Rule, ValidatorRule, Verdict};
 pub use shadow::shadowed;
+pub use why_not::{WhyNot, why_not};

@@ -98,6 +98,8 @@ where
         .with_target("lectern", level)
         // Says "error" of a pooled connection that two threads wanted at once; one of them opens another.
         .with_target("pingora_core::connectors", LevelFilter::OFF)
+        // Says "error" while one process waits for the other at an upgrade; what fails is told by `node`.
+        .with_target("pingora_core::server::transfer_fd", LevelFilter::OFF)
         .with_default(level.min(LevelFilter::WARN));
     let registry = tracing_subscriber::registry().with(filter);
     let colours = io::stderr().is_terminal();

@@ -59,6 +59,8 @@ pub struct Metrics {
     pub evicted: IntCounter,
     /// Look-ups that found a head but not all of its chunks.
     pub incomplete: IntCounter,
+    /// Readers cut because they held up others and made no progress.
+    pub lagged: IntCounter,
     /// The ledger's last number.
     pub ledger_number: IntGauge,
     /// 1 while the ledger takes records, 0 when it refuses them.
@@ -255,9 +257,13 @@ impl Metrics {
                 "lectern_memory_evictions_total",
                 "Responses or chunks the memory tier let go to stay in its bound. A high rate means it is too small.",
             ),
+            lagged: counter(
+                "lectern_lagged_readers_total",
+                "Readers cut because the fill window was full, others waited for them and they made no progress.",
+            ),
             incomplete: counter(
                 "lectern_lookups_incomplete_total",
-                "Look-ups that found a head but not all of its chunks; treated as a miss.",
+                "Look-ups that found a head but not all of its chunks: the origin is asked for them, or for the whole.",
             ),
             ledger_number: gauge(
                 "lectern_ledger_number",

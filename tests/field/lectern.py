@@ -22,7 +22,7 @@ class Adapter(Base):
     # What works today. A case that needs more is reported as `na`.
     caps = {'cache', 'collapse', 'tls', 'h2', 'h2c', 'mem_limit', 'revalidate', 'swr', 'sie', 'stale_if_error', 'negative_ttl',
             'multi_host', 'forced_ttl', 'purge', 'purge_all', 'h2_origin', 'origin_max', 'reload', 'websocket', 'upload',
-            'metrics', 'certs', 'dns'}
+            'metrics', 'certs', 'dns', 'slices'}
 
     def __init__(self, *args, **named):
         super().__init__(*args, **named)

@@ -44,8 +44,8 @@ async fn g07_readers_of_a_cut_fill_never_see_a_clean_end() {
     let origin = Origin::start().await;
     for (path, http2) in [("/h1", false), ("/h2", true)] {
         let pause = Gate::new();
-        let cut =
-            Answer::storable(vec![b'x'; 1 << 20]).chunked().pause(600_000, &pause).resets_after(700_000);
+        let cut = Answer::storable(vec![b'x'; 1 << 20]).instead("ETag", "W/\"1\"");
+        let cut = cut.chunked().pause(600_000, &pause).resets_after(700_000);
         origin.on_each(path, vec![cut, Answer::storable(vec![b'y'; 1 << 20])]);
         let edge = Edge::before(&origin, "").await;
         let mut readers = tokio::task::JoinSet::new();

@@ -42,7 +42,7 @@ async fn g16_a_big_fill_that_nobody_reads_stops_and_one_that_is_nearly_done_ends
     edge.get("/late").await.expect_body(200, &body);
     assert_eq!(origin.hits("/late"), 1);
     edge.get("/early").await.expect_body(200, &body);
-    assert_eq!(origin.hits("/early"), 2, "nothing of it was stored");
+    assert_eq!(origin.hits("/early"), 2, "what was stored of it is not the whole");
     edge.outcomes("hit", 1).await;
 }
 

@@ -3,38 +3,56 @@
 //! - `accounting`: one line and one count per request, and what they say.
 //! - `architecture`: who may import whom; every crate has its reason written down.
 //! - `bad_input`: what is malformed, ambiguous or too long gets a clear answer and costs others nothing.
+//! - `chromium`: what a browser does to a film: it opens, aborts and seeks.
 //! - `collapse`: one fill per thing, whatever the number of clients and who gives up.
 //! - `config`: checking a file, and taking a changed one while requests are under way.
+//! - `continuations`: what is cut goes on if its bytes have a name; what is not whole is not served as whole.
+//! - `corpus`: what a fuzzer found once stays found.
 //! - `ends`: bodies that end wrongly, bytes between responses, origins that are down, slow or mad.
+//! - `explain`: what it says of a request is what becomes of it then, and nothing comes of saying it.
 //! - `fills`: how long a fill lives, what it may hold, and that nothing short or wrong comes of it.
+//! - `interleavings`: random orders of everything that can meet, held to a model.
+//! - `kolibri`: before Kolibri as it was measured, with its faults.
 //! - `limit`: who takes too long, too much or too many is ended, and the others are served.
+//! - `moodle`: before Moodle as it was measured, with its faults.
 //! - `origin_name`: an origin's name that moves, fails and comes.
 //! - `pass`: the relay.
 //! - `purge`: what is acknowledged is in force, whatever is under way.
 //! - `range`: one range of a body, from what is stored or growing; everything else whole.
+//! - `ranges`: several ranges, ranges of what grows, and cold ones: what the origin is asked for.
 //! - `shutdown`: stopping in order, and starting again.
 //! - `stale`: what is stale serves within its windows only, and never what was withdrawn.
 //! - `storing`: what is never stored, and what a fill may send.
 //! - `support_selftest`: the origin and the clients do what the other tests rely on.
 //! - `tenant`: whose page it is: hosts, schemes and spellings that must not meet in one entry.
 //! - `tls`: who is shown which certificate, and what is asked of whom.
+//! - `upgrade`: a new process takes the place of the running one, and nobody notices.
 //! - `validation`: conditions, of clients and of the edge's own.
 //! - `vary`: variants of one URL: chosen by the request's fields, bounded, never mixed.
+//! - `window`: what a fill holds for readers that are behind, and what becomes of them.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod accounting;
 mod architecture;
 mod bad_input;
+mod chromium;
 mod collapse;
 mod config;
+mod continuations;
+mod corpus;
 mod ends;
+mod explain;
 mod fills;
+mod interleavings;
+mod kolibri;
 mod limit;
+mod moodle;
 mod origin_name;
 mod pass;
 mod purge;
 mod range;
+mod ranges;
 mod shutdown;
 mod stale;
 mod storing;
@@ -42,5 +60,7 @@ mod support;
 mod support_selftest;
 mod tenant;
 mod tls;
+mod upgrade;
 mod validation;
 mod vary;
+mod window;

@@ -186,6 +186,34 @@ async fn g20_a_fill_under_way_answers_its_own_and_is_neither_stored_nor_joined()
 }
 
 #[tokio::test]
+async fn g20_what_a_purged_fill_brings_keeps_nobody_from_waiting_for_the_next() {
+    let (origin, head, next) = (Origin::start().await, Gate::new(), Gate::new());
+    let private = Answer::storable("old").instead("Cache-Control", "no-store").behind(&head);
+    origin.on_each("/a", vec![private, Answer::storable("new").behind(&next)]);
+    let edge = Edge::before(&origin, "").await;
+    let mut first = edge.client().await;
+    first.send(&Request::get("/a").bytes()).await;
+    head.arrived(1).await;
+    edge.purge("http://lms-a.example/a").await;
+    head.open();
+    first.reply("GET").await.expect_body(200, "old");
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        let mut client = edge.client().await;
+        client.send(&Request::get("/a").bytes()).await;
+        clients.push(client);
+    }
+    next.arrived(1).await;
+    next.open();
+    for mut client in clients {
+        client.reply("GET").await.expect_body(200, "new");
+    }
+    assert_eq!(origin.hits("/a"), 2, "one for all that came after the purge");
+    edge.outcomes("pass", 1).await;
+    edge.outcomes("miss", 1).await;
+}
+
+#[tokio::test]
 async fn g20_a_fill_that_ends_after_the_purge_is_not_stored_even_if_nobody_came_meanwhile() {
     let (origin, gate) = (Origin::start().await, Gate::new());
     origin.on_each("/a", vec![Answer::storable("old").behind(&gate), Answer::storable("new")]);

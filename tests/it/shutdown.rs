@@ -69,6 +69,8 @@ async fn a_transfer_under_way_is_not_cut_and_nobody_new_comes_in() {
     edge.signal("TERM");
     edge.says("accepting has ended").await;
     eventually("the end of listening", async || Dial::to(web).try_client().await.is_err()).await;
+    // Until it has come a new stream is served, and would wait for the window that the first one has used up.
+    eventually("the GOAWAY", async || h2.goaway().is_some()).await;
     assert!(h2.get("/long").await.status == 0, "a new stream after GOAWAY");
     gate.open();
     paused.rest(&mut film).await;

@@ -157,6 +157,108 @@ async fn g17_a_purge_ends_the_right_to_serve_stale() {
 }
 
 #[tokio::test]
+async fn g17_what_is_purged_while_the_origin_is_asked_does_not_serve_when_it_fails() {
+    for site in [false, true] {
+        let (origin, gate) = (Origin::start().await, Gate::new());
+        let waiting = gate.clone();
+        origin.on_call("/a", move |_, n| match n {
+            0 => stale("old", ""),
+            _ => Answer::new(503, "busy").behind(&waiting),
+        });
+        let edge = Edge::before(&origin, &rule("stale_if_error = \"1h\"")).await;
+        edge.get("/a").await.expect_body(200, "old");
+        let mut waits = edge.client().await;
+        waits.send(&Request::get("/a").bytes()).await;
+        gate.arrived(1).await;
+        match site {
+            true => edge.purge_site("lms").await,
+            false => edge.purge("http://lms-a.example/a").await,
+        }
+        gate.open();
+        waits.reply("GET").await.expect_body(503, "busy");
+        assert_eq!(origin.hits("/a"), 2);
+        edge.outcomes("stale", 0).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_purged_or_posted_to_during_its_refresh_serves_nobody_any_more() {
+    for unsafe_method in [false, true] {
+        let (origin, gate) = (Origin::start().await, Gate::new());
+        let waiting = gate.clone();
+        origin.on_call("/a", move |seen, _| match (&*seen.method, seen.field("if-none-match")) {
+            ("POST", _) => Answer::new(204, ""),
+            // The refresh says that nothing has changed, and it is wrong by now.
+            (_, Some(_)) => Answer::new(304, "").field("ETag", "\"v1\"").behind(&waiting),
+            _ => stale("old", ""),
+        });
+        let edge = Edge::before(&origin, &rule(WINDOW)).await;
+        edge.get("/a").await.expect_body(200, "old");
+        edge.get("/a").await.expect_body(200, "old");
+        gate.arrived(1).await;
+        if unsafe_method {
+            edge.ask(&Request::new("POST", "/a").body("x")).await.expect(204);
+        } else {
+            edge.purge("http://lms-a.example/a").await;
+        }
+        origin.on("/a", new("new"));
+        for _ in 0..2 {
+            edge.get("/a").await.expect_body(200, "new");
+        }
+        gate.open();
+        settled(&edge).await;
+        edge.get("/a").await.expect_body(200, "new");
+        assert_eq!(origin.last("/a").field("if-none-match"), None);
+        edge.outcomes("stale", 1).await;
+        edge.outcomes("hit", 2).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_stale_serves_whoever_asks_when_the_origin_fails() {
+    let origin = Origin::start().await;
+    origin.on_each("/a", vec![stale("old body", ", stale-if-error=600"), Answer::new(503, "busy")]);
+    let edge = Edge::before(&origin, "").await;
+    edge.get("/a").await.expect_body(200, "old body");
+    for down in [false, true] {
+        if down {
+            origin.down().await;
+        }
+        let head = edge.ask(&Request::new("HEAD", "/a")).await.expect_body(200, "");
+        assert_eq!(head.field("content-length"), Some("8"));
+        let script = Request::get("/a").field("X-Requested-With", "XMLHttpRequest");
+        edge.ask(&script).await.expect_body(200, "old body");
+        let part = Request::get("/a").field("Range", "bytes=4-");
+        edge.ask(&part).await.expect_body(206, "body");
+        let part = Request::get("/a").field("Range", "bytes=4-").field("If-Range", "\"v1\"");
+        edge.ask(&part).await.expect_body(206, "body");
+    }
+    assert!(origin.seen("/a").iter().all(|seen| seen.method == "GET" && seen.field("range").is_none()));
+    edge.outcomes("stale", 8).await;
+}
+
+#[tokio::test]
+async fn a_head_or_a_range_of_what_is_stale_serves_it_and_refreshes_it_whole() {
+    for request in [Request::new("HEAD", "/a"), Request::get("/a").field("Range", "bytes=0-2")] {
+        let (origin, gate) = (Origin::start().await, Gate::new());
+        origin.on_each("/a", vec![stale("old", ""), new("new").behind(&gate)]);
+        let edge = Edge::before(&origin, &rule(WINDOW)).await;
+        edge.get("/a").await.expect_body(200, "old");
+        let reply = edge.ask(&request).await;
+        assert!(reply.field("cache-status").unwrap().starts_with("lectern; hit; ttl=-"), "{reply}");
+        gate.arrived(1).await;
+        gate.open();
+        settled(&edge).await;
+        let refresh = origin.last("/a");
+        assert_eq!((&*refresh.method, refresh.field("range")), ("GET", None));
+        edge.get("/a").await.expect_body(200, "new");
+        assert_eq!(origin.hits("/a"), 2);
+        edge.outcomes("stale", 1).await;
+        edge.outcomes("hit", 1).await;
+    }
+}
+
+#[tokio::test]
 async fn g17_what_was_withdrawn_is_shown_once_at_most() {
     // The 404 may not be stored; the refresh takes the old one away all the same.
     let gone = [

@@ -8,6 +8,7 @@ use crate::support::answer::Answer;
 use crate::support::client::{Client, Ended};
 use crate::support::deadline::{eventually_is, within};
 use crate::support::dial::Dial;
+use crate::support::film::{Film, Watched};
 use crate::support::gate::Gate;
 use crate::support::h2::H2;
 use crate::support::message::{End, Framing, Reply, Request};
@@ -360,4 +361,37 @@ async fn a_client_can_leave_in_each_way() {
     let (mut stream, _) = listener.accept().await.unwrap();
     h2.abort();
     within("end of an aborted HTTP/2 connection", stream.read_to_end(&mut got)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_film_is_the_same_bytes_wherever_it_is_read() {
+    let (film, other) = (Film::new(1, 3_000_000), Film::new(2, 3_000_000));
+    let whole = film.bytes(0, film.length);
+    assert_eq!(whole.len(), 3_000_000);
+    for (first, end) in [(0, 1), (65_520, 65_522), (262_143, 600_001), (2_999_999, 3_000_000)] {
+        let bytes = &whole[first as usize..end as usize];
+        assert_eq!(film.bytes(first, end), bytes);
+        assert!(film.is_at(first, bytes) && !other.is_at(first, bytes), "{first}");
+        assert!(end - first < 100 || !film.is_at(first + (256 << 10), bytes), "a chunk further on: {first}");
+    }
+    let origin = Origin::start().await;
+    origin.on("/film", film.answer().pause(1_000_000, &Gate::new()));
+    let mut client = Client::connect(origin.addr()).await;
+    let range = |text: &str| Request::get("/film").field("Range", text);
+    let part = client.ask(&range("bytes=70000-70009").field("If-Range", &film.tag())).await;
+    assert_eq!(
+        part.expect_body(206, &whole[70_000..70_010]).field("content-range"),
+        Some("bytes 70000-70009/3000000")
+    );
+    client.ask(&range("bytes=3000000-")).await.expect_body(416, "");
+    client.send(&range("bytes=0-9").field("If-Range", "\"other\"").bytes()).await;
+    let mut reply = client.head("GET").await;
+    let mut watched = Watched::from(&film, 0);
+    while watched.at < 1_000_000 {
+        client.piece(&mut reply).await;
+        watched.take(&mut reply);
+    }
+    assert_eq!((reply.status, watched.at, reply.body.len()), (200, 1_000_000, 0));
+    assert_eq!(origin.ranges("/film").len(), 3);
+    assert_eq!(origin.sent("/film"), 10 + 1_000_000);
 }

@@ -82,6 +82,78 @@ async fn a_joiner_with_other_values_leaves_for_a_variant_of_its_own() {
 }
 
 #[tokio::test]
+async fn who_caused_a_fill_leaves_it_too_if_it_did_not_say_what_the_answer_was_chosen_by() {
+    let origin = Origin::start().await;
+    for (path, says) in [("/nobody", "private"), ("/at-once-stale", "max-age=0"), ("/all", "max-age=600")] {
+        origin.on_call(path, move |seen, _| {
+            let language = seen.field("accept-language").unwrap_or("none").to_owned();
+            Answer::ok(&language)
+                .field("Cache-Control", says)
+                .field("ETag", format!("\"{language}\""))
+                .field("Vary", "Accept-Language")
+        });
+        let edge = Edge::before(&origin, &rule("")).await;
+        let german = Request::get(path).field("Accept-Language", "de");
+        edge.ask(&german).await.expect_body(200, "de");
+        assert_eq!(origin.hits(path), 2, "{path}: a fill that knew no better, and one for the values");
+        edge.get(path).await.expect_body(200, "none");
+        assert_eq!(edge.metric("lectern_requests_total", &[]).await, 2.0);
+    }
+    // A failure is one in every language.
+    origin.on("/busy", Answer::new(503, "busy").field("Vary", "Accept-Language"));
+    let edge = Edge::before(&origin, &rule("")).await;
+    edge.ask(&Request::get("/busy").field("Accept-Language", "de")).await.expect_body(503, "busy");
+    assert_eq!(origin.hits("/busy"), 1);
+    edge.outcomes("pass", 1).await;
+}
+
+#[tokio::test]
+async fn what_could_not_be_shared_keeps_nobody_of_another_variant_from_waiting() {
+    let (origin, gate) = (Origin::start().await, Gate::new());
+    let waiting = gate.clone();
+    origin.on_call("/a", move |seen, _| {
+        let answer = Answer::storable("body").field("Vary", "Accept-Language");
+        match seen.field("accept-language") {
+            Some("de") => answer.instead("Cache-Control", "no-store"),
+            _ => answer.behind(&waiting),
+        }
+    });
+    let edge = Edge::before(&origin, "").await;
+    let asks = |language: &str| Request::get("/a").field("Accept-Language", language);
+    edge.ask(&asks("de")).await.expect(200);
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let (mut client, request) = (edge.client().await, asks("en"));
+        clients.spawn(async move { client.ask(&request).await });
+    }
+    gate.arrived(1).await;
+    // The mark stands for those it is for: they go by at once.
+    edge.ask(&asks("de")).await.expect(200);
+    gate.open();
+    while let Some(reply) = clients.join_next().await {
+        reply.unwrap().expect_body(200, "body");
+    }
+    assert_eq!(origin.hits("/a"), 3, "two in German, one for all in English");
+    edge.outcomes("pass", 2).await;
+    edge.outcomes("miss", 1).await;
+}
+
+#[tokio::test]
+async fn what_varies_by_cookie_is_asked_for_once_by_each_and_by_no_fill_with_one() {
+    let origin = Origin::start().await;
+    origin.on("/a", Answer::storable("body").field("Vary", "Cookie, Accept-Language"));
+    let edge = Edge::before(&origin, &rule("")).await;
+    for asked in 1..=3 {
+        let request = Request::get("/a").field("Cookie", "session=1");
+        edge.ask(&request).await.expect_body(200, "body");
+        assert_eq!(origin.hits("/a"), asked);
+    }
+    let with_cookie = origin.seen("/a").iter().filter(|seen| seen.field("cookie").is_some()).count();
+    assert_eq!(with_cookie, 2, "a fill without it, then each by itself");
+    edge.outcomes("pass", 3).await;
+}
+
+#[tokio::test]
 async fn those_who_leave_a_long_fill_share_one_of_their_own() {
     let (origin, body, head) = (Origin::start().await, Gate::new(), Gate::new());
     let (long, waiting) = (body.clone(), head.clone());

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use super::film::Film;
 use super::gate::Gate;
 use super::message::{Fields, Framing};
 
@@ -11,6 +12,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) fields: Fields,
     pub(crate) body: Vec<u8>,
+    /// In place of the body: what of a film, up to and without the last place.
+    pub(crate) film: Option<(Film, u64, u64)>,
     pub(crate) framing: Framing,
     /// A Content-Length that is a lie.
     pub(crate) claims: Option<u64>,
@@ -55,6 +58,7 @@ impl Answer {
             status,
             fields: Vec::new(),
             body: body.as_ref().to_vec(),
+            film: None,
             framing: Framing::Length,
             claims: None,
             garbage: None,
@@ -120,7 +124,7 @@ impl Answer {
     /// Lies about the length. More than there is: the connection closes where the body ends; less: the rest is sent all
     /// the same.
     pub(crate) fn claims(self, length: u64) -> Answer {
-        let after = if length > self.body.len() as u64 { After::Close } else { self.after };
+        let after = if length > self.length() as u64 { After::Close } else { self.after };
         Answer { claims: Some(length), after, ..self }
     }
 
@@ -173,6 +177,51 @@ impl Answer {
         Answer { ranges: true, ..self }
     }
 
+    /// Any range is answered with the whole.
+    pub(crate) fn no_ranges(mut self) -> Answer {
+        self.fields.retain(|(field, _)| !field.eq_ignore_ascii_case("accept-ranges"));
+        Answer { ranges: false, ..self }
+    }
+
+    /// Bytes of the body.
+    pub(crate) fn length(&self) -> usize {
+        self.film.as_ref().map_or(self.body.len(), |(_, first, end)| usize::try_from(end - first).unwrap())
+    }
+
+    /// The next bytes of the body, at most those up to `stop`.
+    pub(crate) fn piece(&self, at: usize, stop: usize) -> &[u8] {
+        match &self.film {
+            Some((film, first, _)) => film.piece(first + at as u64, first + stop as u64),
+            None => &self.body[at..stop],
+        }
+    }
+
+    /// 206 with these bytes of it, up to and without `end`.
+    pub(crate) fn part(mut self, first: usize, end: usize) -> Answer {
+        let length = self.length();
+        self.status = 206;
+        match &mut self.film {
+            Some((_, from, to)) => (*from, *to) = (*from + first as u64, *from + end as u64),
+            None => self.body = self.body[first..end].to_vec(),
+        }
+        self.instead("Content-Range", format!("bytes {first}-{}/{length}", end - 1))
+    }
+
+    /// Nothing of it but its fields.
+    pub(crate) fn without_body(self, status: u16) -> Answer {
+        Answer { status, body: Vec::new(), film: None, ..self }
+    }
+
+    /// What it answers to this `Range`, whatever `If-Range` says.
+    pub(crate) fn cut_to(self, range: &str) -> Answer {
+        let length = self.length();
+        match bounds(range, length) {
+            Some((first, end)) if first < end => self.part(first, end),
+            Some(_) => self.without_body(416).instead("Content-Range", format!("bytes */{length}")),
+            None => self,
+        }
+    }
+
     /// Closes the connection after the answer without having said so.
     pub(crate) fn then_close(self) -> Answer {
         Answer { after: After::Close, ..self }
@@ -198,26 +247,13 @@ impl Answer {
             (None, date) => date.is_some() && date == own("last-modified"),
         };
         if self.conditional && known {
-            (answer.status, answer.body, answer.framing) = (304, Vec::new(), Framing::Nothing);
-            return answer;
+            return Answer { framing: Framing::Nothing, ..answer.without_body(304) };
         }
         let usable = field("if-range").is_none_or(|text| Some(&text) == own("etag").as_ref());
-        let Some(range) = field("range").filter(|_| self.ranges && usable && method == "GET") else {
-            return answer;
-        };
-        let length = self.body.len();
-        match bounds(&range, length) {
-            Some((first, end)) if first < end => {
-                answer.status = 206;
-                answer.body = self.body[first..end].to_vec();
-                answer.field("Content-Range", format!("bytes {first}-{}/{length}", end - 1))
-            }
-            Some(_) => {
-                (answer.status, answer.body) = (416, Vec::new());
-                answer.field("Content-Range", format!("bytes */{length}"))
-            }
-            None => answer,
+        if let Some(range) = field("range").filter(|_| self.ranges && usable && method == "GET") {
+            answer = answer.cut_to(&range);
         }
+        answer
     }
 }
 

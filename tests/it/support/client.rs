@@ -267,7 +267,8 @@ impl Client {
             self.more(inside).await?;
         }
         let n = self.buffer.len().min(usize::try_from(at_most).unwrap());
-        reply.body.extend(self.buffer.drain(..n));
+        reply.body.extend_from_slice(&self.buffer[..n]);
+        self.buffer.drain(..n);
         Ok(n as u64)
     }
 }

@@ -20,7 +20,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_lectern");
 
 /// A running edge. Killed when dropped.
 pub(crate) struct Edge {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     child: Child,
     said: Arc<Mutex<Vec<String>>>,
     token: String,
@@ -42,11 +42,11 @@ impl Edge {
 
     /// An edge with this configuration. `[control]`, `[log]` and the ledger's place are added.
     pub(crate) async fn with(config: &str) -> Edge {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let (token, line) = new_token();
         fs::write(folder.path().join("tokens"), line).unwrap();
         write_config(folder.path(), config);
-        let (child, said) = spawn(folder.path());
+        let (child, said) = spawn(folder.path(), &[]);
         let mut edge = Edge { folder, child, said, token, control: SocketAddr::from(([127, 0, 0, 1], 0)) };
         edge.control = edge.address("control").await;
         edge
@@ -54,8 +54,22 @@ impl Edge {
 
     /// Starts it anew in its folder, with the configuration it has there.
     pub(crate) async fn start_again(&mut self) {
-        (self.child, self.said) = spawn(self.folder.path());
+        (self.child, self.said) = spawn(self.folder.path(), &[]);
         self.control = self.address("control").await;
+    }
+
+    /// Starts a process beside it in the same folder that takes its place, as `lectern serve --upgrade`.
+    pub(crate) fn begin_upgrade(&self) -> Edge {
+        let (child, said) = spawn(self.folder.path(), &["--upgrade"]);
+        let (folder, token) = (self.folder.clone(), self.token.clone());
+        Edge { folder, child, said, token, control: self.control }
+    }
+
+    /// The same, and waits until it serves.
+    pub(crate) async fn upgrade(&self) -> Edge {
+        let mut edge = self.begin_upgrade();
+        edge.control = edge.address("control").await;
+        edge
     }
 
     /// Writes another configuration, as [`Edge::with`] takes it. Nothing is told of it.
@@ -156,6 +170,12 @@ impl Edge {
         assert_eq!(self.outcome(outcome).await, n, "requests that are {outcome}");
     }
 
+    /// Waits until no fill is under way.
+    pub(crate) async fn settled(&self) {
+        eventually("end of all fills", async || self.metric("lectern_fills_in_flight", &[]).await == 0.0)
+            .await;
+    }
+
     /// Lines of the access log, once there are at least `n`.
     pub(crate) async fn log(&self, n: usize) -> Vec<serde_json::Value> {
         let lines = || {
@@ -168,8 +188,17 @@ impl Edge {
 
     /// Resident memory, bytes.
     pub(crate) fn rss(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// Resident memory that is mapped from no file, bytes.
+    pub(crate) fn anonymous(&self) -> u64 {
+        self.memory("RssAnon:")
+    }
+
+    fn memory(&self, kind: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with(kind)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
@@ -200,6 +229,18 @@ impl Edge {
             .output()
             .unwrap()
     }
+
+    /// The same; others go on meanwhile.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> std::process::Output {
+        tokio::process::Command::new(BINARY)
+            .args(arguments)
+            .env("LECTERN_TOKEN", &self.token)
+            .env("LECTERN_CONTROL", format!("http://{}", self.control))
+            .current_dir(self.folder.path())
+            .output()
+            .await
+            .unwrap()
+    }
 }
 
 fn new_token() -> (String, String) {
@@ -217,9 +258,15 @@ fn write_config(folder: &Path, config: &str) {
     fs::write(folder.join("lectern.toml"), format!("{config}\n{own}{node}")).unwrap();
 }
 
-fn spawn(folder: &Path) -> (Child, Arc<Mutex<Vec<String>>>) {
-    let mut child = tokio::process::Command::new(BINARY)
+fn spawn(folder: &Path, more: &[&str]) -> (Child, Arc<Mutex<Vec<String>>>) {
+    let mut command = tokio::process::Command::new(BINARY);
+    // A test that plays the supervisor has bound its socket there.
+    if folder.join("notify").exists() {
+        command.env("NOTIFY_SOCKET", folder.join("notify"));
+    }
+    let mut child = command
         .args(["serve", "--config", "lectern.toml"])
+        .args(more)
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -205,6 +205,16 @@ impl Origin {
         self.seen(target).len()
     }
 
+    /// The `Range` of each request for a target, in their order.
+    pub(crate) fn ranges(&self, target: &str) -> Vec<Option<String>> {
+        self.seen(target).iter().map(|seen| seen.field("range").map(str::to_owned)).collect()
+    }
+
+    /// Bytes of bodies sent for a target, by all requests together.
+    pub(crate) fn sent(&self, target: &str) -> u64 {
+        self.seen(target).iter().map(|seen| seen.sent as u64).sum()
+    }
+
     /// Waits until so many requests for a target came.
     #[track_caller]
     pub(crate) fn reached(&self, target: &str, hits: usize) -> impl Future<Output = ()> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::answer::{After, Answer, Reading};
+use super::film::PIECE;
 use super::gate::Gate;
 use super::message::{Framing, head};
 use super::origin::{Script, Seen, Shared};
@@ -13,8 +14,6 @@ use super::wire::Wire;
 
 /// Bytes of a body that are kept.
 const KEPT: usize = 1 << 20;
-/// Bytes of a body that are sent at a time; a chunk's length.
-const PIECE: usize = 16 << 10;
 
 /// The origin's end of a connection.
 pub(crate) struct Connection {
@@ -88,7 +87,7 @@ impl Connection {
     }
 
     /// FIN, and then reads what the peer still sends, so that no RST overtakes the answer.
-    async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         if self.wire.half_close().await.is_ok() {
             loop {
                 self.buffer.clear();
@@ -157,7 +156,7 @@ impl Connection {
         let mut fields = answer.fields.clone();
         match answer.framing {
             Framing::Length if answer.status != 204 => {
-                let length = answer.claims.unwrap_or(answer.body.len() as u64);
+                let length = answer.claims.unwrap_or(answer.length() as u64);
                 fields.push(("Content-Length".to_owned(), length.to_string()));
             }
             Framing::Chunked => fields.push(("Transfer-Encoding".to_owned(), "chunked".to_owned())),
@@ -174,7 +173,7 @@ impl Connection {
     }
 
     async fn send_body(&mut self, answer: &Answer, number: usize) -> io::Result<()> {
-        let end = answer.cut.unwrap_or(usize::MAX).min(answer.body.len());
+        let end = answer.cut.unwrap_or(usize::MAX).min(answer.length());
         let mut pauses = answer.pauses.iter().peekable();
         let mut at = 0;
         loop {
@@ -186,8 +185,8 @@ impl Connection {
             }
             let stop = pauses.peek().map_or(end, |(pause, _)| end.min(*pause)).min(at + PIECE);
             match answer.framing {
-                Framing::Chunked => self.chunk(&answer.body[at..stop]).await?,
-                _ => self.send(&answer.body[at..stop]).await?,
+                Framing::Chunked => self.chunk(answer.piece(at, stop)).await?,
+                _ => self.send(answer.piece(at, stop)).await?,
             }
             at = stop;
             self.shared.change(number, |seen| seen.sent = at);

@@ -1,0 +1,198 @@
+//! From an origin's answer into a run: paced by the readers, continued where the origin breaks off, ended when nobody reads.
+
+use crate::{
+    cache::Chunk,
+    clock,
+    fill::{
+        Fills,
+        growing::{Cut, Growing, Room, RunId},
+        slice,
+        task::Failure,
+    },
+    origin::{Busy, Exchange, Origin, OriginBody, OriginError, OriginRequest},
+    telemetry::{Fault, Metrics},
+};
+use prometheus::IntGauge;
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+
+/// A run that nobody reads is still finished if at most this much remains …
+const FINISH_REMAINING: u64 = 8 << 20;
+/// … or it has at most this much.
+const FINISH_LENGTH: u64 = 32 << 20;
+/// Else it stops after this time without a reader.
+const UNREAD: Duration = Duration::from_secs(3);
+/// How often a run that the origin breaks off is continued.
+const CONTINUATIONS: u8 = 2;
+/// The memory tier applies what it put off each time so many bytes of a run were given to it.
+const SETTLE: u64 = 4 << 20;
+
+const NOBODY_READS: Cut = Cut { fault: Fault::Client, word: "nobody-reads" };
+const ABORTED: Cut = Cut { fault: Fault::Edge, word: "fill-aborted" };
+const LAGGED: Cut = Cut { fault: Fault::Client, word: "lagged" };
+
+/// Asks an origin in its turn.
+pub(super) async fn ask(origin: &Arc<Origin>, request: OriginRequest) -> Result<Exchange, Failure> {
+    let permit = origin.admit().await.map_err(|Busy { retry_after }| Failure::Busy { retry_after })?;
+    origin.fetch(permit, request).await.map_err(|error| match error {
+        OriginError::Closed | OriginError::Protocol => Failure::BrokenOff { word: error.word() },
+        error => Failure::Origin(error),
+    })
+}
+
+/// Counts an exchange that brings what is to be stored.
+pub(super) struct InFlight(IntGauge);
+
+impl InFlight {
+    pub(super) fn new(metrics: &Metrics) -> InFlight {
+        metrics.fills.inc();
+        metrics.fills_in_flight.inc();
+        InFlight(metrics.fills_in_flight.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A run that is being brought. Dropped before its end, however that comes about, it is cut.
+pub(super) struct Run<'a> {
+    fills: &'a Fills,
+    growing: &'a Growing,
+    id: RunId,
+    /// Nobody waits for it, and it is brought all the same.
+    unread: bool,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(fills: &'a Fills, growing: &'a Growing, id: RunId, unread: bool) -> Run<'a> {
+        Run { fills, growing, id, unread }
+    }
+
+    /// Brings an answer's body to its end, and its last chunk.
+    ///
+    /// # Errors
+    /// The origin broke off and nothing continues it, it sent other bytes, or nobody reads.
+    pub(super) async fn pump(&self, mut body: OriginBody) -> Result<(), Cut> {
+        let mut continuations = 0..CONTINUATIONS;
+        loop {
+            let cut = match self.copy(body).await {
+                Ok(()) => return self.growing.seal(self.id).map(|last| self.keep(last)),
+                Err(Stopped::BrokeOff(error)) => Cut { fault: error.fault(), word: error.word() },
+                Err(Stopped::Cut(cut)) => return Err(cut),
+            };
+            continuations.next().ok_or(cut)?;
+            body = slice::go_on(self.growing, self.id).await.ok_or(cut)?;
+        }
+    }
+
+    /// All of it is there, and stored.
+    pub(super) fn ends(self) {
+        self.growing.end(self.id);
+    }
+
+    /// It did not come to its end.
+    pub(super) fn fails(self, cut: Cut) {
+        self.fills.metrics.fills_failed.with_label_values(&[cut.fault.as_str()]).inc();
+        self.growing.cut(self.id, cut);
+    }
+
+    async fn copy(&self, mut body: OriginBody) -> Result<(), Stopped> {
+        let Run { growing, id, .. } = *self;
+        growing.expect(id, None);
+        loop {
+            self.room().await;
+            let finishes = self.finishes_unread();
+            let piece = tokio::select! {
+                biased;
+                // First: an origin that is never waited for must not keep a fill alive.
+                () = growing.abandoned(id), if !finishes => {
+                    if !growing.keeps() || !self.is_read_again().await {
+                        return Err(Stopped::Cut(NOBODY_READS));
+                    }
+                    continue;
+                }
+                piece = body.next() => piece,
+            };
+            match piece.map_err(Stopped::BrokeOff)? {
+                None => return Ok(()),
+                Some(piece) => self.keep(growing.append(id, &piece).map_err(Stopped::Cut)?),
+            }
+            self.limit();
+        }
+    }
+
+    /// Gives sealed chunks to the memory tier.
+    fn keep(&self, sealed: impl IntoIterator<Item = Chunk>) {
+        let memory = &self.fills.memory;
+        let mut any = false;
+        for chunk in sealed {
+            memory.keep_chunk(&chunk);
+            any = true;
+        }
+        let (start, came, _) = self.growing.progress(self.id);
+        if any && (came - start) % SETTLE < crate::cache::CHUNK as u64 {
+            memory.settle();
+        }
+    }
+
+    /// A body whose length was not known, and is too long to be stored, passes through from here on.
+    fn limit(&self) {
+        let (_, came, end) = self.growing.progress(self.id);
+        if end.is_none() && came > self.fills.settings.limit(false) && self.growing.keeps() {
+            self.growing.pass_through();
+            self.fills.metrics.not_stored.with_label_values(&["too-long"]).inc();
+        }
+    }
+
+    /// Waits until there is room in the window. A reader that holds up others and does not move is left behind.
+    async fn room(&self) {
+        let room = |cx: &mut std::task::Context<'_>| self.growing.poll_room(self.id, cx);
+        loop {
+            let lags = poll_fn(|cx| match room(cx) {
+                Room::Free => Poll::Ready(None),
+                Room::Lags(since) => Poll::Ready(Some(since)),
+                Room::Ahead => Poll::Pending,
+            });
+            let Some(since) = lags.await else { return };
+            let limit = self.fills.settings.lag_limit;
+            let moves = poll_fn(|cx| match room(cx) {
+                Room::Lags(now) if now == since => Poll::Pending,
+                _ => Poll::Ready(()),
+            });
+            let patience = tokio::time::timeout(limit.saturating_sub(clock::instant() - since), moves);
+            if patience.await.is_err() && self.growing.leave_behind(self.id, since, LAGGED) {
+                self.fills.metrics.lagged.inc();
+            }
+        }
+    }
+
+    /// Whether a run that nobody reads goes on to its end.
+    fn finishes_unread(&self) -> bool {
+        let (start, came, end) = self.growing.progress(self.id);
+        let little = match end {
+            None => came - start <= FINISH_LENGTH,
+            Some(end) => {
+                let (length, remains) = (end - start, end - came);
+                length <= FINISH_LENGTH || remains <= FINISH_REMAINING || remains <= length / 4
+            }
+        };
+        self.growing.keeps() && (little || (self.unread && !self.growing.can_fetch()))
+    }
+
+    async fn is_read_again(&self) -> bool {
+        tokio::time::timeout(UNREAD, self.growing.read_again(self.id)).await.is_ok()
+    }
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        self.growing.cut(self.id, ABORTED);
+    }
+}
+
+enum Stopped {
+    BrokeOff(OriginError),
+    Cut(Cut),
+}

@@ -1,0 +1,117 @@
+//! A reader of a body: what a run holds, else what a tier has, else what it has the origin asked for.
+
+use crate::{
+    cache::CHUNK,
+    fill::{
+        growing::{Begun, Cut, Found, Growing},
+        slice,
+    },
+    telemetry::Fault,
+};
+use bytes::Bytes;
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+/// A chunk is in no tier any more, and nothing says that the origin still has the same bytes.
+const MISSING: Cut = Cut { fault: Fault::Edge, word: "chunk-missing" };
+
+/// One reader of a body, for the bytes `at..end`. Holds one piece at most: what it handed over it has let go.
+pub struct Reader {
+    growing: Arc<Growing>,
+    place: usize,
+    at: u64,
+    end: u64,
+    /// A piece already taken.
+    ahead: Option<Bytes>,
+}
+
+impl Reader {
+    /// A reader from `at` on.
+    pub fn new(growing: &Arc<Growing>, at: u64) -> Reader {
+        Reader { growing: growing.clone(), place: growing.sit(at), at, end: u64::MAX, ahead: None }
+    }
+
+    /// Turns the reader to the bytes from `first` to `last` (or the end).
+    pub fn turn_to(&mut self, first: u64, last: Option<u64>) {
+        let end = last.map_or(u64::MAX, |last| last.saturating_add(1));
+        let at = self.at - self.ahead.as_ref().map_or(0, |ahead| ahead.len() as u64);
+        if (first, end) != (at, self.end) {
+            (self.at, self.end, self.ahead) = (first, end, None);
+            self.growing.move_to(self.place, first, end);
+        }
+    }
+
+    /// Length of the whole, if it is known by now.
+    pub fn length(&self) -> Option<u64> {
+        self.growing.body().length()
+    }
+
+    /// Waits until the byte at `last` is there, or it is known that it will not come.
+    pub async fn reaches(&self, last: u64) {
+        poll_fn(
+            |cx| if self.growing.reaches(self.place, last, cx) { Poll::Ready(()) } else { Poll::Pending },
+        )
+        .await;
+    }
+
+    /// The next piece; `None` at the end, `Err` where the body was cut.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        if let Some(ahead) = self.ahead.take() {
+            return Poll::Ready(Some(Ok(ahead)));
+        }
+        let mut piece = loop {
+            let end = self.growing.body().length().map_or(self.end, |length| self.end.min(length));
+            if self.at >= end {
+                return Poll::Ready(None);
+            }
+            let found = match self.growing.find(self.place, self.at, cx) {
+                Found::Named(id) => match self.growing.memory().chunk(&id) {
+                    Some(chunk) => Found::Bytes(chunk.slice((self.at % CHUNK as u64) as usize..)),
+                    None => self.growing.wait(self.place, self.at, cx),
+                },
+                found => found,
+            };
+            match found {
+                Found::Bytes(piece) => break piece,
+                Found::Coming => return Poll::Pending,
+                Found::Cut(cut) => return Poll::Ready(Some(Err(cut))),
+                Found::Missing | Found::Named(_) => match self.growing.begin_missing(self.place, self.at) {
+                    Begun::Run { run, start, end } => slice::spawn(&self.growing, run, start, end),
+                    Begun::Coming => {}
+                    Begun::Never => return Poll::Ready(Some(Err(MISSING))),
+                },
+            }
+        };
+        piece.truncate(usize::try_from(self.end - self.at).unwrap_or(usize::MAX));
+        self.at += piece.len() as u64;
+        self.growing.took(self.place, self.at);
+        Poll::Ready(Some(Ok(piece)))
+    }
+
+    /// Waits until the first byte is there.
+    ///
+    /// # Errors
+    /// It will not come.
+    pub async fn ready(&mut self) -> Result<(), Cut> {
+        poll_fn(|cx| {
+            Poll::Ready(match ready!(self.poll_next(cx)) {
+                Some(Ok(piece)) => {
+                    self.ahead = Some(piece);
+                    Ok(())
+                }
+                Some(Err(cut)) => Err(cut),
+                None => Ok(()),
+            })
+        })
+        .await
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.growing.stand_up(self.place);
+    }
+}

@@ -1,0 +1,224 @@
+//! Parts of a body that the origin is asked for: chunks that are missing, and what continues a fill that was cut.
+//!
+//! A part is asked for by the validator that names these bytes and no others. Real origins ignore `If-Range`, so nothing is
+//! believed that the answer does not say itself: its validator, its coding, its positions and the length of the whole.
+
+use crate::{
+    cache::{Key, StoredResponse},
+    fill::{
+        Fills, Wanted,
+        decide::is_failure,
+        growing::{Cut, Growing, RunId},
+        pump::{self, InFlight, Run},
+        request,
+        task::Failure,
+    },
+    http_caching::{
+        EntityTag,
+        range::{self, ContentRange},
+    },
+    origin::{Exchange, Head, OriginBody, OriginRequest},
+    site::Site,
+    telemetry::Fault,
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use std::{fmt::Write, sync::Arc};
+
+/// The origin has another body under this URL by now.
+const CHANGED: Cut = Cut { fault: Fault::Origin, word: "other-validator" };
+/// The origin gives no parts of this body.
+const NO_PARTS: Cut = Cut { fault: Fault::Origin, word: "no-parts" };
+
+/// Where the missing chunks of a body can be had.
+pub(super) struct Source {
+    fills: Arc<Fills>,
+    site: Arc<Site>,
+    key: Key,
+    /// As the body was asked for, without conditions.
+    request: OriginRequest,
+    /// The validator that names these bytes and no others.
+    tag: Option<HeaderValue>,
+    coding: Option<HeaderValue>,
+}
+
+/// What a 206 is a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// First byte, and the one behind the last.
+    pub start: u64,
+    pub end: u64,
+    /// Bytes of the whole.
+    pub length: u64,
+}
+
+/// What an origin answered that was asked for a part.
+enum Answer {
+    Part(OriginBody, Part),
+    /// The same bytes, but all of them.
+    Whole(OriginBody),
+    /// It has other bytes now.
+    Changed,
+    /// Nothing that can be used.
+    NoParts,
+    /// It cannot do its work just now, which says nothing of the bytes.
+    NotNow,
+    Failed(Failure),
+}
+
+impl Source {
+    /// Where the rest of what a fill brings can be had.
+    pub(super) fn of_fill(
+        fills: &Arc<Fills>,
+        ask: &super::task::Ask,
+        headers: &HeaderMap,
+        tag: Option<HeaderValue>,
+    ) -> Arc<Source> {
+        let mut request = ask.request.clone();
+        for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::RANGE] {
+            request.headers.remove(name);
+        }
+        let (site, key, coding) = (ask.site.clone(), ask.key.clone(), coding(headers));
+        Arc::new(Source { fills: fills.clone(), site, key, request, tag, coding })
+    }
+
+    /// Where what is missing of a stored response can be had by who wants it.
+    pub(super) fn of_stored(fills: &Arc<Fills>, wanted: &Wanted<'_>, stored: &StoredResponse) -> Arc<Source> {
+        let (site, key) = (wanted.site.clone(), wanted.key.clone());
+        let (request, tag) = (request::get(wanted), stored.content_tag().cloned());
+        Arc::new(Source { fills: fills.clone(), site, key, request, tag, coding: coding(&stored.headers) })
+    }
+
+    /// Whether its validator names these bytes and no others.
+    pub(super) fn names_content(&self) -> bool {
+        self.tag.is_some()
+    }
+
+    /// Takes the body out of the store: the origin has another one.
+    fn withdraw(&self, growing: &Growing) {
+        self.fills.memory.withdraw(&self.key, growing.body());
+        growing.fetches_no_more();
+    }
+
+    /// Asks for the bytes from `start` to before `end`, or to the body's end; or for the whole.
+    async fn ask(&self, range: Option<(u64, Option<u64>)>, length: Option<u64>) -> Answer {
+        let Some(tag) = &self.tag else { return Answer::NoParts };
+        let mut request = self.request.clone();
+        if let Some((start, end)) = range {
+            request.headers.insert(header::RANGE, range_field(start, end));
+            request.headers.insert(header::IF_RANGE, tag.clone());
+        }
+        let Exchange { head, body } = match pump::ask(&self.site.origin, request).await {
+            Ok(exchange) => exchange,
+            Err(failure) => return Answer::Failed(failure),
+        };
+        if matches!(head.status, StatusCode::NOT_FOUND | StatusCode::GONE) {
+            return Answer::Changed;
+        }
+        if is_failure(head.status) {
+            return Answer::NotNow;
+        }
+        if !matches!(head.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
+            return Answer::NoParts;
+        }
+        match same_bytes(&head.headers, tag, self.coding.as_ref()) {
+            None => return Answer::NoParts,
+            Some(false) => return Answer::Changed,
+            Some(true) => {}
+        }
+        if head.status == StatusCode::OK {
+            let fits =
+                !body.delimited_by_close() && body.length().is_none_or(|own| length.is_none_or(|l| l == own));
+            return if fits { Answer::Whole(body) } else { Answer::Changed };
+        }
+        match range.and_then(|(start, end)| part(&head, &body, start, end)) {
+            Some(part) if length.is_none_or(|length| part.length == length) => Answer::Part(body, part),
+            Some(_) => Answer::Changed,
+            None => Answer::NoParts,
+        }
+    }
+}
+
+/// Begins to ask for the chunks from `start` to before `end`.
+pub(super) fn spawn(growing: &Arc<Growing>, run: RunId, start: u64, end: u64) {
+    match growing.source() {
+        Some(source) => drop(tokio::spawn(bring(source.clone(), growing.clone(), run, start, end))),
+        None => growing.cut(run, NO_PARTS),
+    }
+}
+
+async fn bring(source: Arc<Source>, growing: Arc<Growing>, id: RunId, start: u64, end: u64) {
+    let _in_flight = InFlight::new(&source.fills.metrics);
+    let run = Run::new(&source.fills, &growing, id, false);
+    let length = growing.body().length();
+    let mut answer = source.ask(Some((start, Some(end))), length).await;
+    if matches!(answer, Answer::Whole(_) | Answer::NoParts) && !growing.begin_again(id) {
+        return;
+    }
+    if matches!(answer, Answer::NoParts) {
+        answer = source.ask(None, length).await;
+    }
+    let body = match answer {
+        Answer::Part(body, _) | Answer::Whole(body) => body,
+        Answer::Changed => {
+            source.withdraw(&growing);
+            return run.fails(CHANGED);
+        }
+        Answer::NoParts | Answer::NotNow => return run.fails(NO_PARTS),
+        Answer::Failed(failure) => return run.fails(Cut { fault: failure.fault(), word: failure.word() }),
+    };
+    match run.pump(body).await {
+        Ok(()) => run.ends(),
+        Err(cut) => run.fails(cut),
+    }
+}
+
+/// What continues a run that the origin broke off: from its last sealed chunk, if the origin still has the same bytes.
+pub(super) async fn go_on(growing: &Growing, run: RunId) -> Option<OriginBody> {
+    let (source, (start, end)) = (growing.source()?, growing.go_back(run)?);
+    match source.ask(Some((start, end)), growing.body().length()).await {
+        Answer::Part(body, part) if growing.body().has_length(part.length) => {
+            growing.expect(run, Some(part.end));
+            Some(body)
+        }
+        Answer::Changed => {
+            source.withdraw(growing);
+            None
+        }
+        Answer::Part(..) | Answer::Whole(_) | Answer::NoParts | Answer::NotNow | Answer::Failed(_) => None,
+    }
+}
+
+/// `Range` for the bytes from `start` to before `end`, or to the body's end.
+pub(super) fn range_field(start: u64, end: Option<u64>) -> HeaderValue {
+    let mut text = format!("bytes={start}-");
+    if let Some(end) = end {
+        // Writing to a string does not fail.
+        _ = write!(text, "{}", end - 1);
+    }
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("bytes=0-"))
+}
+
+/// What a 206 to a request for the bytes from `start` to before `end` brings, if it is what was asked for, to the body's end
+/// at most.
+pub(super) fn part(head: &Head, body: &OriginBody, start: u64, end: Option<u64>) -> Option<Part> {
+    let ContentRange { positions: Some((first, last)), length: Some(length) } =
+        range::parse_content_range(&head.headers)?
+    else {
+        return None;
+    };
+    let part = Part { start: first, end: last + 1, length };
+    let all = part.end == end.map_or(length, |end| end.min(length));
+    let fits = body.length().is_none_or(|own| own == part.end - part.start);
+    (first == start && all && fits).then_some(part)
+}
+
+/// Whether an answer is of the bytes that `tag` names, in this coding; `None` if it does not say.
+fn same_bytes(headers: &HeaderMap, tag: &HeaderValue, held: Option<&HeaderValue>) -> Option<bool> {
+    let named = EntityTag::parse(headers.get(header::ETAG)?.as_bytes())?;
+    let known = EntityTag::parse(tag.as_bytes())?;
+    Some(named.strong_eq(known) && coding(headers).as_ref() == held)
+}
+
+fn coding(headers: &HeaderMap) -> Option<HeaderValue> {
+    headers.get(header::CONTENT_ENCODING).cloned()
+}
