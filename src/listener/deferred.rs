@@ -243,7 +243,7 @@ mod tests {
             slices: &[IoSlice<'_>],
         ) -> Poll<io::Result<usize>> {
             let corked = self.watch.corked();
-            if !corked {
+            if !corked && self.gathered.len() == self.most {
                 let _ = self.poll_gathered();
             }
             let room = if self.most > 0 { self.most - self.gathered.len() } else { self.room };
