@@ -142,8 +142,19 @@ impl Own {
 impl Serve for Edge {
     type Body = Body;
 
-    async fn serve(&self, request: Request<RequestBody>, connection: Arc<Connection>) -> Response<Body> {
-        self.respond(request, &connection).await
+    fn serve(
+        &self,
+        request: Request<RequestBody>,
+        connection: Arc<Connection>,
+    ) -> impl Future<Output = Response<Body>> + Send {
+        // Received before the future is made, which would carry the request through every state of it.
+        let received = self.receive(request, &connection);
+        async move {
+            match received {
+                Ok(visit) => self.respond(visit).await,
+                Err(refused) => *refused,
+            }
+        }
     }
 
     fn refused(&self, connection: &Connection, refused: &Refused<'_>) {
@@ -169,11 +180,7 @@ impl Edge {
         self.0.handover.outdated(key).await;
     }
 
-    async fn respond(&self, request: Request<RequestBody>, connection: &Connection) -> Response<Body> {
-        let mut visit = match self.receive(request, connection) {
-            Ok(visit) => visit,
-            Err(refused) => return *refused,
-        };
+    async fn respond(&self, mut visit: Box<Visit>) -> Response<Body> {
         if visit.route.site.log_must {
             visit.account.room = Some(self.0.accounts.log.room().await);
         }

@@ -1,6 +1,7 @@
 //! Bodies in both directions, as the deadline sweep must see them: whether anyone waits for the client.
 
 use crate::listener::{
+    run::Run,
     streams::{StreamPlace, Upload},
     watch::{Phase, Watch},
 };
@@ -180,10 +181,12 @@ pin_project! {
 }
 
 pin_project! {
-    pub(super) struct ResponseBody<B> {
+    pub(super) struct ResponseBody<B: Body> {
         #[pin]
         kind: Kind<B>,
         answer: Answer,
+        // What came after the run that was handed on last: the end, or a failure.
+        after: Option<Option<B::Error>>,
     }
 }
 
@@ -196,12 +199,39 @@ impl<B: Body> Kind<B> {
     }
 }
 
+impl<B: Body<Data = Bytes>> Kind<B> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project() {
+            KindProjection::Served { body } => body.poll_frame(cx),
+            KindProjection::Line { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+        }
+    }
+
+    /// Adds to `run` what is ready; tells what came instead of a further piece, the end or a failure.
+    fn extend(mut self: Pin<&mut Self>, run: &mut Run, cx: &mut Context<'_>) -> Option<Option<B::Error>> {
+        while run.goes_on() && !self.is_over() {
+            match self.as_mut().poll_frame(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Some(Ok(frame))) => {
+                    frame.into_data().into_iter().for_each(|piece| run.push(piece))
+                }
+                Poll::Ready(Some(Err(error))) => return Some(Some(error)),
+                Poll::Ready(None) => return Some(None),
+            }
+        }
+        None
+    }
+}
+
 impl<B: Body> ResponseBody<B> {
     pub(super) fn served(body: B, answer: Answer) -> Self {
         if body.is_end_stream() {
             answer.finish();
         }
-        ResponseBody { kind: Kind::Served { body }, answer }
+        ResponseBody { kind: Kind::Served { body }, answer, after: None }
     }
 
     /// A line of text; none of it to a HEAD, after which a body is the client's protocol error in HTTP/2.
@@ -210,37 +240,43 @@ impl<B: Body> ResponseBody<B> {
         if text.is_none() {
             answer.finish();
         }
-        ResponseBody { kind: Kind::Line { text }, answer }
+        ResponseBody { kind: Kind::Line { text }, answer, after: None }
     }
 }
 
 impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
-    type Data = Bytes;
+    type Data = Run;
     type Error = B::Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Run>, B::Error>>> {
         let mut this = self.project();
-        let polled = match this.kind.as_mut().project() {
-            KindProjection::Served { body } => body.poll_frame(cx),
-            KindProjection::Line { text } => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+        let mut polled = match this.after.take() {
+            Some(after) => Poll::Ready(after.map(Err)),
+            None => this.kind.as_mut().poll_frame(cx).map_ok(|frame| frame.map_data(Run::from)),
         };
+        // Over HTTP/2 streams take turns, a frame each.
+        if let (Answer::Connection(_), Poll::Ready(Some(Ok(frame)))) = (&this.answer, &mut polled)
+            && let Some(run) = frame.data_mut()
+        {
+            *this.after = this.kind.as_mut().extend(run, cx);
+        }
         this.answer.gave(match &polled {
             Poll::Pending => Gave::Nothing,
             Poll::Ready(None) => Gave::End,
             Poll::Ready(Some(Err(_))) => Gave::Failure,
             Poll::Ready(Some(Ok(_))) => Gave::Frame,
         });
-        if this.kind.is_over() {
+        if this.after.is_none() && this.kind.is_over() {
             this.answer.finish();
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.kind.is_over()
+        match &self.after {
+            Some(after) => after.is_none(),
+            None => self.kind.is_over(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -248,5 +284,65 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
             Kind::Served { body } => body.size_hint(),
             Kind::Line { text } => SizeHint::with_exact(text.as_ref().map_or(0, |t| t.len() as u64)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answer, ResponseBody};
+    use crate::listener::watch::Watch;
+    use bytes::{Buf, Bytes};
+    use futures_util::{StreamExt, stream};
+    use http_body::{Body, Frame};
+    use http_body_util::StreamBody;
+    use std::{
+        pin::Pin,
+        sync::Arc,
+        task::{Context, Poll, Waker},
+    };
+
+    const CHUNK: usize = 256 << 10;
+
+    /// What hyper is handed of a body of `chunks` that then fails, or ends: the length of each run, and the failure.
+    fn handed(
+        answer: Answer,
+        chunks: usize,
+        failure: Option<&'static str>,
+    ) -> (Vec<usize>, Option<&'static str>) {
+        let whole = stream::repeat_with(|| Ok(Frame::data(Bytes::from(vec![0; CHUNK])))).take(chunks);
+        let body = StreamBody::new(whole.chain(stream::iter(failure.map(Err))));
+        let mut body = Box::pin(ResponseBody::served(body, answer));
+        let mut runs = Vec::new();
+        loop {
+            match body.as_mut().poll_frame(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Some(Ok(frame))) => runs.push(frame.into_data().unwrap().remaining()),
+                Poll::Ready(Some(Err(failure))) => return (runs, Some(failure)),
+                Poll::Ready(None) => return (runs, None),
+                Poll::Pending => panic!("all is ready"),
+            }
+        }
+    }
+
+    #[test]
+    fn over_http1_what_is_ready_is_handed_on_in_long_runs_and_the_end_comes_after_it() {
+        let connection = || Answer::Connection(Arc::new(Watch::default()));
+        assert_eq!(handed(connection(), 6, None), (vec![4 * CHUNK, 2 * CHUNK], None));
+        assert_eq!(handed(connection(), 2, Some("cut")), (vec![2 * CHUNK], Some("cut")));
+    }
+
+    #[test]
+    fn over_http2_pieces_are_handed_on_one_by_one() {
+        let watch = Arc::new(Watch::default());
+        let stream = Answer::Stream(Arc::new(watch.begin()));
+        assert_eq!(handed(stream, 3, Some("cut")), (vec![CHUNK; 3], Some("cut")));
+    }
+
+    #[test]
+    fn an_end_seen_with_the_last_run_is_told_at_once() {
+        let watch = Arc::new(Watch::default());
+        let body = StreamBody::new(stream::iter([Ok::<_, &str>(Frame::data(Bytes::from(vec![0; CHUNK])))]));
+        let mut body = Box::pin(ResponseBody::served(body, Answer::Connection(watch)));
+        let run = Pin::as_mut(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(run, Poll::Ready(Some(Ok(_)))) && body.is_end_stream());
     }
 }

@@ -19,7 +19,6 @@ use futures_util::future::Either;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
-use pingora::protocols::{ALPN, Ssl};
 use std::{
     convert::Infallible,
     error::Error,
@@ -39,6 +38,8 @@ use tokio::{
 const HTTP1_BUFFER: usize = 64 << 10;
 /// What `h2` takes of one stream's answer before it waits for the client.
 const HTTP2_SEND_BUFFER: usize = 64 << 10;
+/// Encrypted bytes of one connection that wait for the client: as much is written at once.
+const TLS_BUFFER: usize = 128 << 10;
 /// So many times the limit of a head is let through by `h2`, which answers what is larger by itself and tells nobody; what is
 /// not is refused here, with an account.
 const HTTP2_HEADS: usize = 2;
@@ -91,6 +92,10 @@ pub trait Serve: Clone + Send + Sync + 'static {
     }
 }
 
+/// A stage of a connection's life. In a box, so that a connection takes the room of the stage it is in: an idle one that of its
+/// protocol, not of a handshake and of every protocol it could have come to.
+type Stage<T = ()> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// Serves one connection to its end. The sweep ends it by dropping this.
 pub(super) async fn live<S: Serve>(
     tcp: TcpStream,
@@ -100,25 +105,44 @@ pub(super) async fn live<S: Serve>(
     listener: Arc<Listener>,
     serve: S,
 ) {
-    let Ok(local) = tcp.local_addr() else { return };
-    let mut io = Watched::new(tcp, watch.clone(), place);
+    let io = Watched::new(tcp, watch.clone(), place);
+    let greeting: Stage<Option<Stage>> = Box::pin(greet(io, peer, watch, listener, serve));
+    let protocol = greeting.await;
+    if let Some(protocol) = protocol {
+        protocol.await;
+    }
+}
+
+/// Who is it, TLS, which HTTP: up to the first request. `None` where that was the end already.
+async fn greet<S: Serve>(
+    mut io: Watched,
+    peer: SocketAddr,
+    watch: Arc<Watch>,
+    listener: Arc<Listener>,
+    serve: S,
+) -> Option<Stage> {
     let mut who = Connection {
         listener: listener.name.clone(),
         peer,
-        local,
+        local: io.local_addr().ok()?,
         tls: listener.acceptor.is_some(),
         http2: false,
         trusted: false,
     };
-    let Some(seat) = listener.handshake() else { return listener.ended("handshakes", peer) };
+    let Some(seat) = listener.handshake() else {
+        listener.ended("handshakes", peer);
+        return None;
+    };
     if contains(&listener.settings.proxy_protocol_from, peer) {
         match proxy_protocol::read(&mut io).await {
             Ok(Some((source, destination))) => (who.peer, who.local) = (source, destination),
             Ok(None) => {}
-            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
-                return listener.ended("proxy-protocol", peer);
+            Err(e) => {
+                if e.kind() == io::ErrorKind::InvalidData {
+                    listener.ended("proxy-protocol", peer);
+                }
+                return None;
             }
-            Err(_) => return,
         }
     }
     who.trusted = contains(&listener.settings.trusted_proxies, who.peer);
@@ -127,17 +151,20 @@ pub(super) async fn live<S: Serve>(
         watch.enter(Phase::Idle);
         return speak(io, None, who, watch, listener, serve).await;
     };
-    let tls = match acceptor.tls_handshake(io).await {
+    let buffer = Some(TLS_BUFFER);
+    // rustls's own stream: Pingora's around it takes digests of each handshake and hides the session.
+    let tls = match acceptor.acceptor.accept_with(io, |session| session.set_buffer_limit(buffer)).await {
         Ok(tls) => tls,
         Err(e) => {
             tracing::debug!(%peer, error = %e, "TLS handshake failed");
-            return listener.ended("tls-handshake", peer);
+            listener.ended("tls-handshake", peer);
+            return None;
         }
     };
     drop(seat);
     watch.enter(Phase::Idle);
-    let alpn = tls.selected_alpn_proto().map(|protocol| protocol == ALPN::H2);
-    speak(tls, alpn, who, watch, listener, serve).await;
+    let alpn = tls.get_ref().1.alpn_protocol().map(|protocol| protocol == b"h2");
+    speak(tls, alpn, who, watch, listener, serve).await
 }
 
 fn contains(nets: &[ipnet::IpNet], address: SocketAddr) -> bool {
@@ -151,20 +178,21 @@ async fn speak<T, S>(
     watch: Arc<Watch>,
     listener: Arc<Listener>,
     serve: S,
-) where
+) -> Option<Stage>
+where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Serve,
 {
     let (io, http2) = match http2 {
         Some(false) => (Sniffed::not(io), false),
-        said => match preface::sniff(io).await {
-            Ok((io, preface)) => (io, said.unwrap_or(preface)),
-            Err(_) => return,
-        },
+        said => {
+            let (io, preface) = preface::sniff(io).await.ok()?;
+            (io, said.unwrap_or(preface))
+        }
     };
     who.http2 = http2;
     let exchanges = Arc::new(Exchanges { connection: Arc::new(who), watch, listener, serve });
-    if http2 { exchanges.http2(io).await } else { exchanges.http1(io).await }
+    Some(if http2 { exchanges.http2(io) } else { exchanges.http1(io) })
 }
 
 /// What the requests of one connection share.
@@ -176,7 +204,7 @@ struct Exchanges<S> {
 }
 
 impl<S: Serve> Exchanges<S> {
-    async fn http1<T>(self: Arc<Self>, io: Sniffed<T>)
+    fn http1<T>(self: Arc<Self>, io: Sniffed<T>) -> Stage
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -186,37 +214,40 @@ impl<S: Serve> Exchanges<S> {
             move |request| exchanges.answer(request)
         });
         // A client that closes its half is gone: its reader or relay ends at once (no half-close).
-        let mut connection = hyper::server::conn::http1::Builder::new()
+        let connection = hyper::server::conn::http1::Builder::new()
             .max_headers(limits.head_fields)
             .max_header_size(limits.head_bytes)
             .max_buf_size(HTTP1_BUFFER.max(limits.head_bytes + 1))
             .serve_connection(TokioIo::new(io), service)
             .with_upgrades();
-        let mut told = false;
-        let result = poll_fn(|cx| {
-            // This ends an idle connection at once; at a hand-over its next answer ends it.
-            if self.watch.draining() && !told && !self.listener.connections.patient() {
-                told = true;
-                Pin::new(&mut connection).graceful_shutdown();
+        let mut connection = Box::new(connection);
+        Box::pin(async move {
+            let mut told = false;
+            let result = poll_fn(|cx| {
+                // This ends an idle connection at once; at a hand-over its next answer ends it.
+                if self.watch.draining() && !told && !self.listener.connections.patient() {
+                    told = true;
+                    Pin::new(&mut *connection).graceful_shutdown();
+                }
+                Pin::new(&mut *connection).poll(cx)
+            })
+            .await;
+            let refused = match &result {
+                Err(e) => self.broken(e),
+                Ok(()) => false,
+            };
+            if (refused || self.watch.left_unread())
+                && !self.watch.answer_failed()
+                && let Some(parts) = connection.into_parts()
+            {
+                self.watch.enter(Phase::Leaving);
+                let mut rest = Box::new(parts.io.into_inner().take(LEAVING_BYTES));
+                let _ = tokio::io::copy(&mut *rest, &mut tokio::io::sink()).await;
             }
-            Pin::new(&mut connection).poll(cx)
         })
-        .await;
-        let refused = match &result {
-            Err(e) => self.broken(e),
-            Ok(()) => false,
-        };
-        if (refused || self.watch.left_unread())
-            && !self.watch.answer_failed()
-            && let Some(parts) = connection.into_parts()
-        {
-            self.watch.enter(Phase::Leaving);
-            let rest = &mut parts.io.into_inner().take(LEAVING_BYTES);
-            let _ = tokio::io::copy(rest, &mut tokio::io::sink()).await;
-        }
     }
 
-    async fn http2<T>(self: Arc<Self>, io: Sniffed<T>)
+    fn http2<T>(self: Arc<Self>, io: Sniffed<T>) -> Stage
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -234,20 +265,25 @@ impl<S: Serve> Exchanges<S> {
             .initial_connection_window_size(limits.h2_connection_window)
             .max_header_list_size(u32::try_from(limits.head_bytes * HTTP2_HEADS).unwrap_or(u32::MAX))
             .max_send_buf_size(HTTP2_SEND_BUFFER)
-            .serve_connection(TokioIo::new(Deferred::new(io, self.watch.clone())), service);
-        let mut connection = pin!(connection);
-        let mut told = false;
-        let result = poll_fn(|cx| {
-            if self.watch.draining() && !told {
-                told = true;
-                connection.as_mut().graceful_shutdown();
+            .serve_connection(
+                TokioIo::new(Deferred::new(io, self.watch.clone(), self.connection.tls)),
+                service,
+            );
+        let mut connection = Box::pin(connection);
+        Box::pin(async move {
+            let mut told = false;
+            let result = poll_fn(|cx| {
+                if self.watch.draining() && !told {
+                    told = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                connection.as_mut().poll(cx)
+            })
+            .await;
+            if let Err(e) = result {
+                self.broken(&e);
             }
-            connection.as_mut().poll(cx)
         })
-        .await;
-        if let Err(e) = result {
-            self.broken(&e);
-        }
     }
 
     /// Counts what hyper ended the connection for; says whether it answered by itself.

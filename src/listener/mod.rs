@@ -12,6 +12,7 @@ mod descriptors;
 pub mod framing;
 mod preface;
 pub mod proxy_protocol;
+mod run;
 mod service;
 mod settings;
 mod socket;

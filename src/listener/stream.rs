@@ -5,22 +5,20 @@ use crate::listener::{
     connections::Place,
     watch::{Phase, Watch},
 };
-use async_trait::async_trait;
-use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
-    UniqueID, UniqueIDType, raw_connect::ProxyDigest,
-};
 use std::{
     io::{self, IoSlice},
-    os::fd::AsRawFd,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
+
+/// So few bytes are sent as one slice: their copy costs less than what the system spends on a list of slices.
+const SHORT: usize = 2 << 10;
 
 /// A client's stream; dropping it ends the connection, for the counters too.
 #[derive(Debug)]
@@ -33,6 +31,11 @@ pub(super) struct Watched {
 impl Watched {
     pub(super) fn new(tcp: TcpStream, watch: Arc<Watch>, place: Place) -> Watched {
         Watched { tcp, watch, _place: place }
+    }
+
+    /// The address the client connected to.
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
     }
 
     /// A tunnel's task is none of ours: the sweep reaches it here.
@@ -78,6 +81,9 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_closed(cx)?;
+        if self.watch.corked() {
+            return Poll::Pending;
+        }
         let result = Pin::new(&mut self.tcp).poll_write(cx, bytes);
         self.written(&result);
         result
@@ -89,6 +95,19 @@ impl AsyncWrite for Watched {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.poll_closed(cx)?;
+        if self.watch.corked() {
+            return Poll::Pending;
+        }
+        if slices.iter().map(|slice| slice.len()).sum::<usize>() <= SHORT {
+            let (mut short, mut n) = ([0; SHORT], 0);
+            for slice in slices {
+                short[n..n + slice.len()].copy_from_slice(slice);
+                n += slice.len();
+            }
+            let result = Pin::new(&mut self.tcp).poll_write(cx, &short[..n]);
+            self.written(&result);
+            return result;
+        }
         let result = Pin::new(&mut self.tcp).poll_write_vectored(cx, slices);
         self.written(&result);
         result
@@ -116,42 +135,5 @@ impl Drop for Watched {
             let _ = self.tcp.set_zero_linger();
         }
         self.watch.end();
-    }
-}
-
-// What Pingora's TLS acceptor asks of a stream. Its digests feed Pingora's own proxy, which is not used here.
-
-#[async_trait]
-impl Shutdown for Watched {
-    async fn shutdown(&mut self) {
-        let _ = AsyncWriteExt::shutdown(self).await;
-    }
-}
-
-impl UniqueID for Watched {
-    fn id(&self) -> UniqueIDType {
-        self.tcp.as_raw_fd()
-    }
-}
-
-impl Ssl for Watched {}
-
-impl Peek for Watched {}
-
-impl GetTimingDigest for Watched {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for Watched {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for Watched {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        None
     }
 }

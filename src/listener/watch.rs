@@ -44,6 +44,8 @@ pub(super) struct Watch {
     read_before: AtomicU64,
     /// A write or flush waits for the client.
     blocked: AtomicBool,
+    /// What is above the stream gathers what it would write.
+    corked: AtomicBool,
     draining: AtomicBool,
     closing: AtomicBool,
     /// The answer under way failed: the client must not take it for whole.
@@ -104,6 +106,15 @@ impl Watch {
 
     pub(super) fn blocked(&self, blocked: bool) {
         self.blocked.store(blocked, Relaxed);
+    }
+
+    /// While corked the stream takes nothing and wakes nobody: who corks it also flushes what is above it.
+    pub(super) fn cork(&self, corked: bool) {
+        self.corked.store(corked, Relaxed);
+    }
+
+    pub(super) fn corked(&self) -> bool {
+        self.corked.load(Relaxed)
     }
 
     /// The answer under way failed: the connection is to end by a reset.

@@ -10,6 +10,9 @@ use std::{
     time::Duration,
 };
 
+/// A line is seldom longer.
+const USUAL: usize = 512;
+
 /// What one line says, in the order of the path of a request. Absent facts are left out of the line.
 #[derive(Debug)]
 pub struct Line<'a> {
@@ -60,6 +63,7 @@ pub struct Line<'a> {
 impl Line<'_> {
     /// Appends the line with its line feed to `out`. Whatever the texts hold, it stays one line of valid JSON.
     pub(super) fn append_to(&self, out: &mut Vec<u8>) {
+        out.reserve(USUAL);
         // Taken apart whole: a field that is added to the line and not written here does not compile.
         let Line { time, listener, client, protocol, method, scheme, host, target, site, rule, .. } = *self;
         let Line {
@@ -122,7 +126,7 @@ fn number(out: &mut Vec<u8>, key: &'static str, value: u64) {
 /// One of our own words, which need no escaping.
 #[inline]
 fn word(out: &mut Vec<u8>, key: &'static str, value: &'static str) {
-    debug_assert!(value.bytes().all(plain), "{value:?}");
+    debug_assert!(value.bytes().all(|b| PLAIN[usize::from(b)]), "{value:?}");
     out.extend_from_slice(key.as_bytes());
     out.extend_from_slice(value.as_bytes());
     out.push(b'"');
@@ -132,8 +136,7 @@ fn word(out: &mut Vec<u8>, key: &'static str, value: &'static str) {
 #[inline]
 fn text(out: &mut Vec<u8>, key: &'static str, value: &str) {
     out.extend_from_slice(key.as_bytes());
-    // Every byte is looked at, without a branch per byte: the compiler makes vector code of it.
-    if value.bytes().fold(true, |all, b| all & plain(b)) {
+    if value.bytes().all(|b| PLAIN[usize::from(b)]) {
         out.extend_from_slice(value.as_bytes());
     } else {
         escaped(out, value);
@@ -141,12 +144,16 @@ fn text(out: &mut Vec<u8>, key: &'static str, value: &str) {
     out.push(b'"');
 }
 
-/// May this byte stand in a JSON text as it is? Not so: control characters, quote, backslash, and all that is not ASCII
-/// (where controls of its own hide).
-#[inline]
-fn plain(b: u8) -> bool {
-    (b' '..0x7f).contains(&b) & (b != b'"') & (b != b'\\')
-}
+/// Which bytes may stand in a JSON text as they are. Not so: control characters, quote, backslash, and all that is not ASCII
+/// (where controls of its own hide). A table: most texts are shorter than what vector code begins to pay for.
+static PLAIN: [bool; 256] = {
+    let (mut plain, mut b) = ([false; 256], b' ');
+    while b < 0x7f {
+        plain[b as usize] = b != b'"' && b != b'\\';
+        b += 1;
+    }
+    plain
+};
 
 /// Controls go as `\u00XX`, DEL and U+0080 to U+009F too: a terminal that shows the log obeys them. So do the two line
 /// separators that some readers split at. Other characters stand as they are.
