@@ -47,7 +47,10 @@ where
 {
     let announced = announced(&body);
     let mut sent = 0;
-    while let Some(frame) = body.frame().await {
+    // With the last byte, not with the word that there are no more: the answer may come before that.
+    while !body.is_end_stream()
+        && let Some(frame) = body.frame().await
+    {
         let frame = frame.map_err(|error| {
             tracing::debug!(%error, sent, "a client's body broke off");
             OriginError::ClientBody

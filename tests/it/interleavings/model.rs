@@ -783,7 +783,8 @@ impl Model {
             let (when, told) = exchange.told?;
             let marks = !told.says.shared(exchange.cookie) && !matches!(told.says, Says::Busy | Says::HangUp);
             let here = exchange.resource == resource && exchange.epoch == self.epoch && !exchange.relay;
-            (marks && here && when < before && exchange.method == "GET").then_some((exchange, when))
+            let head = exchange.method == "GET" && exchange.if_range.is_none();
+            (marks && here && when < before && head).then_some((exchange, when))
         })
     }
 
@@ -793,7 +794,8 @@ impl Model {
             let (when, told) = exchange.told?;
             let shared = told.says.shared(exchange.cookie);
             let here = exchange.resource == resource && exchange.epoch == self.epoch && !exchange.relay;
-            (shared && here && exchange.method == "GET").then_some((exchange, when))
+            let head = exchange.method == "GET" && exchange.if_range.is_none();
+            (shared && here && head).then_some((exchange, when))
         })
     }
 
