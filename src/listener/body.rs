@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn over_http1_what_is_ready_is_handed_on_in_long_runs_and_the_end_comes_after_it() {
         let connection = || Answer::Connection(Arc::new(Watch::default()));
-        assert_eq!(handed(connection(), 6, None), (vec![4 * CHUNK, 2 * CHUNK], None));
+        assert_eq!(handed(connection(), 3, None), (vec![2 * CHUNK, CHUNK], None));
         assert_eq!(handed(connection(), 2, Some("cut")), (vec![2 * CHUNK], Some("cut")));
     }
 

@@ -4,8 +4,9 @@
 use bytes::{Buf, Bytes};
 use std::{collections::VecDeque, io::IoSlice};
 
-/// A run takes no further piece from here on. It refers to the pieces and copies none.
-const MOST: usize = 1 << 20;
+/// A run takes no further piece from here on: one chunk that is being written and one ahead. It refers to the pieces and
+/// copies none.
+const MOST: usize = 512 << 10;
 /// A shorter piece ends its run: what follows is not there yet, or is hyper's to gather.
 const LEAST: usize = 64 << 10;
 
