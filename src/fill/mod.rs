@@ -240,13 +240,14 @@ impl Fills {
         wanted: &Wanted<'_>,
         begin: Begin,
     ) -> Result<(Arc<Fill>, Reader, bool), Arc<StoredResponse>> {
-        // Noted before any request leaves: a purge from here on covers what this fill brings.
-        let born = self.ledger.last();
         let joined = self.table.join_or_begin(
             wanted.key,
             wanted.span,
             |fill| self.may_join(fill, wanted, begin),
             || {
+                // Noted before any request leaves: a purge from here on covers what this fill brings. And not before others
+                // are kept from beginning one: who comes after a purge would find a fill that it covers, and begin another.
+                let born = self.ledger.last();
                 if let Some(stored) = self.stored_since(wanted) {
                     return Err(stored);
                 }

@@ -25,6 +25,7 @@ pub use body::{RequestBody, RequestBodyError};
 pub use connection::{Connection, Refused, Serve};
 pub use connections::Connections;
 pub use descriptors::raise_descriptor_limit;
+pub use run::bytes_handed;
 pub use service::{Accepting, Listener};
 pub use settings::{ClientAuth, Deadlines, Limits, ListenerSettings, TlsSettings, TlsVersion};
 pub use socket::{BindError, Bound};

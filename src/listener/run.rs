@@ -2,7 +2,11 @@
 //! leaves in few of them.
 
 use bytes::{Buf, Bytes};
-use std::{collections::VecDeque, io::IoSlice};
+use std::{
+    collections::VecDeque,
+    io::IoSlice,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 /// A run takes no further piece from here on: one chunk that is being written and one ahead. It refers to the pieces and
 /// copies none.
@@ -10,12 +14,23 @@ const MOST: usize = 512 << 10;
 /// A shorter piece ends its run: what follows is not there yet, or is hyper's to gather.
 const LEAST: usize = 64 << 10;
 
+/// Bytes of all runs that are worth counting.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes of bodies that were handed to connections and are not all written: what slow clients keep in memory beside the
+/// tiers. Runs of less than 64 KiB are not counted: a connection's own bounded buffers take them.
+pub fn bytes_handed() -> usize {
+    HELD.load(Ordering::Relaxed)
+}
+
 /// Pieces that follow each other.
 #[derive(Debug)]
 pub(super) struct Run {
     first: Bytes,
     more: VecDeque<Bytes>,
     left: usize,
+    /// As counted in [`HELD`].
+    counted: usize,
 }
 
 impl Run {
@@ -26,13 +41,32 @@ impl Run {
 
     pub(super) fn push(&mut self, piece: Bytes) {
         self.left += piece.len();
+        self.count(piece.len());
         self.more.push_back(piece);
+    }
+
+    fn count(&mut self, bytes: usize) {
+        if bytes >= LEAST {
+            self.counted += bytes;
+            HELD.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if self.counted > 0 {
+            HELD.fetch_sub(self.counted, Ordering::Relaxed);
+        }
     }
 }
 
 impl From<Bytes> for Run {
     fn from(first: Bytes) -> Run {
-        Run { left: first.len(), first, more: VecDeque::new() }
+        let mut run = Run { left: first.len(), first: Bytes::new(), more: VecDeque::new(), counted: 0 };
+        run.count(first.len());
+        run.first = first;
+        run
     }
 }
 

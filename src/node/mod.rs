@@ -16,7 +16,10 @@ use crate::{
     edge::{Edge, Handover, Parts},
     fill::Fills,
     ledger::Ledger,
-    listener::{Accepting, Certificates, Connections, Listener, ListenerSettings, raise_descriptor_limit},
+    listener::{
+        Accepting, Certificates, Connections, Listener, ListenerSettings, bytes_handed,
+        raise_descriptor_limit,
+    },
     origin::Origin,
     response::Accounts,
     telemetry::{AccessLog, Metrics},
@@ -147,6 +150,13 @@ pub fn run(file: PathBuf, config: Config, upgrade: bool) -> anyhow::Result<()> {
 }
 
 impl Node {
+    /// What is done once a second: the tier applies what it put off, and the gauges that nobody else moves are told.
+    fn tend(&self) {
+        let parts = self.edge.parts();
+        parts.memory.settle();
+        parts.accounts.metrics.bytes_handed.set(bytes_handed() as i64);
+    }
+
     fn serve(
         self: Arc<Self>,
         listeners: Vec<Arc<Listener>>,
@@ -272,7 +282,7 @@ impl Service for Upkeep {
         let mut succeeded = pin!(self.node.succeeded(door));
         let succeeded = loop {
             tokio::select! {
-                _ = upkeep.tick() => self.node.edge.parts().memory.settle(),
+                _ = upkeep.tick() => self.node.tend(),
                 _ = upgrade.recv() => self.node.start_successor(),
                 _ = reopen.recv() => self.node.edge.parts().accounts.log.reopen(),
                 _ = reload.recv() => {

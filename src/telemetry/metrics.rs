@@ -61,6 +61,8 @@ pub struct Metrics {
     pub incomplete: IntCounter,
     /// Readers cut because they held up others and made no progress.
     pub lagged: IntCounter,
+    /// Bytes of bodies handed to connections and not all written.
+    pub bytes_handed: IntGauge,
     /// The ledger's last number.
     pub ledger_number: IntGauge,
     /// 1 while the ledger takes records, 0 when it refuses them.
@@ -260,6 +262,10 @@ impl Metrics {
             lagged: counter(
                 "lectern_lagged_readers_total",
                 "Readers cut because the fill window was full, others waited for them and they made no progress.",
+            ),
+            bytes_handed: gauge(
+                "lectern_body_bytes_handed",
+                "Bytes of bodies handed to connections and not all written, in runs of 64 KiB and more: what slow clients keep in memory.",
             ),
             incomplete: counter(
                 "lectern_lookups_incomplete_total",

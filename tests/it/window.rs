@@ -396,3 +396,22 @@ async fn a_film_longer_than_the_memory_goes_through_it_past_a_stalled_reader() {
         println!("{tag}: {} MiB at most, of {} MiB", peak >> 20, most >> 20);
     }
 }
+
+#[tokio::test]
+async fn what_a_stalled_client_was_handed_is_little_and_counted() {
+    for http2 in [false, true] {
+        let film = Film::new(1, LENGTH);
+        let origin = Origin::start().await;
+        origin.on("/film", film.answer());
+        let edge = Edge::before(&origin, "").await;
+        edge.get("/film").await.expect(200);
+        let handed = async || edge.metric("lectern_body_bytes_handed", &[]).await;
+        let (stalled, reply) = Reading::begin(&edge, &Request::get("/film"), http2, true).await;
+        assert_eq!(reply.status, 200);
+        eventually("bytes handed to who does not read", async || handed().await > 0.0).await;
+        assert!(handed().await <= f64::from(512 << 10), "two chunks at most");
+        drop((stalled, reply));
+        eventually("nothing in anybody's hands", async || handed().await == 0.0).await;
+        assert_eq!(origin.hits("/film"), 1);
+    }
+}
