@@ -180,7 +180,9 @@ impl Edge {
     pub(crate) async fn log(&self, n: usize) -> Vec<serde_json::Value> {
         let lines = || {
             let text = fs::read_to_string(self.path("access.log")).unwrap_or_default();
-            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<_>>()
+            // The last one may not be written to its end yet.
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<_>>()
         };
         eventually(format!("{n} lines of the access log"), async || lines().len() >= n).await;
         lines()
