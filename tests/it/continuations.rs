@@ -158,7 +158,8 @@ async fn a_fill_is_continued_twice_and_then_fails_and_the_next_client_goes_on_wh
     let edge = Edge::before(&origin, "").await;
     let reply = edge.get("/film").await;
     unclean(&reply);
-    assert!(reply.body.len() >= 3 * SEALED as usize && film.is_at(0, &reply.body), "{reply}");
+    // The reset may overtake bytes that were sent before it.
+    assert!(film.is_at(0, &reply.body), "{reply}");
     let seen = origin.seen("/film");
     assert_eq!(seen.len(), 3, "{:?}", origin.ranges("/film"));
     assert_eq!(parts::range(seen[1].field("range").unwrap()).0, SEALED);
@@ -166,6 +167,7 @@ async fn a_fill_is_continued_twice_and_then_fails_and_the_next_client_goes_on_wh
     edge.outcomes("failed", 1).await;
     let log = edge.log(1).await;
     assert_eq!((&log[0]["fault"], &log[0]["complete"]), (&"origin".into(), &false.into()), "{log:#?}");
+    assert!(log[0]["bytes"].as_u64().unwrap() >= 3 * SEALED, "{log:#?}");
     edge.settled().await;
     edge.get("/film").await.expect_body(200, film.bytes(0, film.length));
     assert_eq!(origin.hits("/film"), 4);
