@@ -6,6 +6,7 @@ mod config;
 mod fields;
 mod listener;
 mod range;
+mod stored;
 mod url;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -14,13 +15,14 @@ pub use config::config;
 pub use fields::fields;
 pub use listener::{framing, proxy_header};
 pub use range::range;
+pub use stored::stored;
 pub use url::{host, normalise, query};
 
 /// What holds of any bytes.
 pub type Claim = fn(&[u8]);
 
 /// The claims by name: each is a file in `fuzz_targets/` and a folder in `corpus/`.
-pub const TARGETS: [(&str, Claim); 8] = [
+pub const TARGETS: [(&str, Claim); 9] = [
     ("config", config),
     ("fields", fields),
     ("framing", framing),
@@ -29,6 +31,7 @@ pub const TARGETS: [(&str, Claim); 8] = [
     ("proxy_header", proxy_header),
     ("query", query),
     ("range", range),
+    ("stored", stored),
 ];
 
 /// Fields as they stand in a head, one a line: `name: value`. What is no field is left out.

@@ -4,7 +4,13 @@
 //! version are the same chunk and are held once.
 
 use bytes::Bytes;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::{
+        LazyLock, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 /// Bytes of a chunk.
 pub const CHUNK: usize = 256 << 10;
@@ -17,6 +23,16 @@ impl ChunkId {
     /// The name of these bytes.
     pub fn of(bytes: &[u8]) -> ChunkId {
         ChunkId(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The name that was written down as these bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> ChunkId {
+        ChunkId(bytes)
+    }
+
+    /// The digest.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 
@@ -40,8 +56,9 @@ impl Chunk {
 /// The length of a body, once it is known, and the names of its chunks, as far as they are known.
 ///
 /// It names bytes and holds none: a chunk that is named may be in no tier.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Body {
+    identity: u128,
     length: OnceLock<u64>,
     named: Mutex<Vec<Option<ChunkId>>>,
     /// All names in order, once none is missing.
@@ -51,7 +68,7 @@ pub struct Body {
 impl Body {
     /// A body of this length, if it is known, of which no chunk is known.
     pub fn new(length: Option<u64>) -> Body {
-        let body = Body::default();
+        let body = Body::with(new_identity(), Vec::new());
         if let Some(length) = length {
             body.has_length(length);
         }
@@ -60,9 +77,23 @@ impl Body {
 
     /// A body all of whose chunks are known.
     pub fn of(length: u64, names: Vec<ChunkId>) -> Body {
-        let body = Body { named: Mutex::new(names.into_iter().map(Some).collect()), ..Body::default() };
+        Body::known(new_identity(), length, names.into_iter().map(Some).collect())
+    }
+
+    /// The body that was written down with this identity: its length, and the names that were known.
+    pub fn known(identity: u128, length: u64, names: Vec<Option<ChunkId>>) -> Body {
+        let body = Body::with(identity, names);
         body.has_length(length);
         body
+    }
+
+    fn with(identity: u128, names: Vec<Option<ChunkId>>) -> Body {
+        Body { identity, length: OnceLock::new(), named: Mutex::new(names), whole: OnceLock::new() }
+    }
+
+    /// What tells it from every other body, of other processes and earlier runs too.
+    pub fn identity(&self) -> u128 {
+        self.identity
     }
 
     /// Bytes of the whole, if that is known.
@@ -94,6 +125,11 @@ impl Body {
             Some(names) => names.get(index).copied(),
             None => self.named().get(index).copied().flatten(),
         }
+    }
+
+    /// What `ask` says of the names in order, of which the last may not be known yet. They are locked meanwhile.
+    pub(super) fn with_names<T>(&self, ask: impl FnOnce(&[Option<ChunkId>]) -> T) -> T {
+        ask(&self.named())
     }
 
     /// The names of all chunks, if none is missing. Takes no lock.
@@ -135,6 +171,20 @@ impl Body {
     }
 }
 
+impl Default for Body {
+    /// A body of which nothing is known.
+    fn default() -> Body {
+        Body::new(None)
+    }
+}
+
+/// 64 random bits of this process, and a number: bodies are loaded again by other processes.
+fn new_identity() -> u128 {
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    u128::from(*PROCESS) << 64 | u128::from(NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
 /// The chunks that hold the bytes `first..=last` of a body, as indices.
 pub(super) fn chunks_of(first: u64, last: u64) -> std::ops::RangeInclusive<usize> {
     (first / CHUNK as u64) as usize..=(last / CHUNK as u64) as usize
@@ -163,6 +213,19 @@ mod tests {
         assert!(body.name(1, b) && !body.name(1, c), "a chunk has one name");
         assert!(!body.has_length(1), "and the body one length");
         assert_eq!(Body::new(Some(0)).whole(), Some(&[][..]));
+    }
+
+    #[test]
+    fn a_body_written_down_keeps_its_identity() {
+        let (a, b) = (ChunkId::of(b"a"), ChunkId::of(b"b"));
+        let (first, second) = (Body::new(None), Body::of(1, vec![a]));
+        assert_ne!(first.identity(), second.identity());
+        assert_eq!(first.identity() >> 64, second.identity() >> 64, "one process");
+        let again = Body::known(second.identity(), CHUNK as u64 + 1, vec![None, Some(b)]);
+        assert_eq!((again.identity(), again.length()), (second.identity(), Some(CHUNK as u64 + 1)));
+        assert_eq!((again.id(0), again.whole()), (None, None));
+        assert!(again.name(0, a));
+        assert_eq!(again.whole(), Some(&[a, b][..]));
     }
 
     #[test]

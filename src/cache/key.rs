@@ -48,6 +48,11 @@ impl Key {
         &self.0
     }
 
+    /// Its BLAKE3 digest: what it is found by on disk.
+    pub fn digest(&self) -> [u8; 32] {
+        *blake3::hash(&self.0).as_bytes()
+    }
+
     /// The parts it was made from. `None` cannot be: a key is only made from parts.
     pub fn parts(&self) -> Option<KeyParts<'_>> {
         let (&flags, mut rest) = self.0.split_first()?;
@@ -62,7 +67,7 @@ impl Key {
     }
 }
 
-/// The key that another process of this node has given by its bytes.
+/// The key that another process of this node, or the disk, has given by its bytes.
 impl From<Vec<u8>> for Key {
     fn from(bytes: Vec<u8>) -> Key {
         Key(Bytes::from(bytes))

@@ -1,12 +1,17 @@
 //! The cache engine's store: key, slot, stored response, body, memory tier.
 
 mod body;
+mod disk;
 mod key;
 mod memory;
 mod settings;
 mod stored;
 
 pub use body::{Body, CHUNK, Chunk, ChunkId};
+pub use disk::{
+    Alive, BodyRecord, Changes, Counts, Disk, DiskError, DiskSettings, Filter, FolderSettings, Hooks, Index,
+    Kept, Place, Read, SegmentRecord, decode_slot, encode_slot, seal,
+};
 pub use key::{Key, KeyParts};
 pub use memory::{Memory, Pieces};
 pub use settings::CacheSettings;

@@ -35,6 +35,12 @@ impl Selecting {
         Selecting { names, values }
     }
 
+    /// These fields with the values that were written down of them.
+    pub(super) fn written(pairs: impl Iterator<Item = (HeaderName, SelectingValue)>) -> Selecting {
+        let (names, values) = pairs.unzip();
+        Selecting { names, values }
+    }
+
     /// The names.
     pub fn names(&self) -> &[HeaderName] {
         &self.names
@@ -178,6 +184,11 @@ impl Slot {
     /// The youngest stored response that a request with these fields selects.
     pub fn select(&self, request: &HeaderMap) -> Option<&Arc<StoredResponse>> {
         self.responses.iter().find(|stored| stored.selecting.matches(request))
+    }
+
+    /// The slot of these stored responses, youngest first.
+    pub(super) fn of(responses: Vec<Arc<StoredResponse>>) -> Slot {
+        Slot { responses }
     }
 
     /// All stored responses, youngest first.

@@ -20,6 +20,11 @@ pub enum Vary {
 pub struct SelectingValue(Option<Box<[u8]>>);
 
 impl SelectingValue {
+    /// The value that was written down as this text.
+    pub fn written(text: Option<&[u8]>) -> SelectingValue {
+        SelectingValue(text.map(Box::from))
+    }
+
     /// The normalised text; `None` for a field that is absent.
     pub fn as_bytes(&self) -> Option<&[u8]> {
         self.0.as_deref()

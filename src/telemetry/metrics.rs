@@ -3,7 +3,7 @@
 //! Labels come from configuration or from a fixed list of words, never from a request (G54). `docs/metrics.md` is the list
 //! that operators read; a test holds it to this file.
 
-use crate::telemetry::{Fault, Outcome, process::Process};
+use crate::telemetry::{Fault, Outcome, disk_metrics::DiskMetrics, process::Process};
 use prometheus::{
     Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry, TextEncoder,
@@ -73,6 +73,8 @@ pub struct Metrics {
     pub log_errors: IntCounter,
     /// Reloads of the configuration, by result (`applied`, `refused`).
     pub reloads: IntCounterVec,
+    /// The disk tier.
+    pub disk: DiskMetrics,
 }
 
 /// What a metric is, for the document that lists them all.
@@ -292,6 +294,7 @@ impl Metrics {
                 "Reloads of the configuration by result. After a refused one the former configuration still runs.",
                 &["result"],
             ),
+            disk: DiskMetrics::new(counter, gauge, counters, gauges),
             process: Process {
                 start_time: keep(
                     &registry,

@@ -1,0 +1,103 @@
+//! Why the disk tier could not do something.
+
+use std::{
+    error::Error,
+    fmt, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+};
+
+/// Why the disk tier could not do something.
+#[derive(Debug)]
+pub enum DiskError {
+    /// The file system said no.
+    Io(PathBuf, io::Error),
+    /// The index's database said no; it may work the next time.
+    Store(fjall::Error),
+    /// The index takes no writes until it is opened anew: what an earlier write left on the medium is unknown.
+    Poisoned,
+    /// Another process holds the folder.
+    Held(PathBuf),
+    /// Written by a newer version.
+    Newer {
+        /// Its format.
+        found: u32,
+    },
+    /// Written by an older version.
+    Older {
+        /// Its format.
+        found: u32,
+    },
+    /// What was read is not what was written.
+    Damaged(&'static str),
+    /// The database ended in a panic, as it does on files that it did not write so.
+    Panicked,
+    /// The index is closed, or could not be opened again.
+    Closed,
+}
+
+impl DiskError {
+    pub(super) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> DiskError {
+        let path = path.into();
+        move |source| DiskError::Io(path, source)
+    }
+
+    /// What the file system said, if it was the one that said no.
+    pub fn kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            DiskError::Io(_, error)
+            | DiskError::Store(fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error))) => {
+                Some(error.kind())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Does what may panic on files that were written by nobody; a node that serves must not end by that.
+pub(super) fn guarded<T>(what: impl FnOnce() -> fjall::Result<T>) -> Result<T, DiskError> {
+    catch_unwind(AssertUnwindSafe(what)).map_err(|_| DiskError::Panicked)?.map_err(DiskError::from)
+}
+
+impl From<fjall::Error> for DiskError {
+    fn from(source: fjall::Error) -> DiskError {
+        match source {
+            fjall::Error::Poisoned => DiskError::Poisoned,
+            other => DiskError::Store(other),
+        }
+    }
+}
+
+impl fmt::Display for DiskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DiskError::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            DiskError::Store(error) => write!(f, "the index failed: {error}"),
+            DiskError::Poisoned => f.write_str("the index takes no writes until it is opened anew"),
+            DiskError::Held(folder) => write!(f, "{} is held by another process", folder.display()),
+            DiskError::Newer { found } => {
+                write!(
+                    f,
+                    "written in format {found} by a newer version of Lectern, which this one cannot read"
+                )
+            }
+            DiskError::Older { found } => write!(
+                f,
+                "written in format {found} by an older version of Lectern; `lectern store clear` empties it"
+            ),
+            DiskError::Damaged(what) => write!(f, "damaged: {what}"),
+            DiskError::Panicked => f.write_str("the index's files are damaged"),
+            DiskError::Closed => f.write_str("the index is closed"),
+        }
+    }
+}
+
+impl Error for DiskError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            DiskError::Io(_, error) => Some(error),
+            DiskError::Store(error) => Some(error),
+            _ => None,
+        }
+    }
+}

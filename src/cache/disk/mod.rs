@@ -1,0 +1,326 @@
+//! The disk tier: bodies and heads that survive a restart, kept once, in one or several folders.
+//!
+//! Each folder is a store of its own and fails for itself. A slot lies in one folder, chosen by its key; a chunk in that of the
+//! response it came with first. Nobody who asks or offers ever waits for a disk: what cannot be had at once is a future, and what
+//! cannot be kept is not kept. The one promise that holds whatever happens to a disk: as long as the process lives, a look-up
+//! never finds an older state of a slot than one that was put before it began.
+
+mod alive;
+mod answer;
+mod appending;
+mod codec;
+mod committing;
+mod error;
+mod filter;
+mod folder;
+mod index;
+mod marks;
+mod offline;
+mod opening;
+mod pending;
+mod place;
+mod queue;
+mod reader;
+mod reclaim;
+mod seen;
+mod segment;
+mod settings;
+mod status;
+mod store;
+mod writer;
+
+pub use alive::Alive;
+pub use codec::{BodyRecord, decode_slot, encode_slot, seal};
+pub use error::DiskError;
+pub use filter::Filter;
+pub use index::{Changes, Counts, Index, SegmentRecord};
+pub use place::Place;
+pub use queue::Kept;
+pub use reader::Read;
+pub use settings::{DiskSettings, FolderSettings};
+
+use self::{
+    folder::Folder,
+    pending::Found,
+    queue::{Order, UnderWay},
+    reader::{Readers, Source},
+    writer::Writer,
+};
+use crate::{
+    cache::{Chunk, ChunkId, Key, Slot},
+    clock,
+    telemetry::Metrics,
+};
+use bytes::Bytes;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+use tokio::sync::oneshot;
+
+/// How long the node's start waits for a folder to be opened; one that takes longer joins later.
+const OPEN_PATIENCE: Duration = Duration::from_secs(10);
+/// How long dropping the tier waits for its threads.
+const DROP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the disk tier asks about a chunk before it lets it go.
+pub struct Hooks {
+    /// Another tier holds it: it is in use.
+    pub hot: Box<dyn Fn(&ChunkId) -> bool + Send + Sync>,
+    /// It is held against reclaim, as its release is staged, active or pinned.
+    pub protected: Box<dyn Fn(&ChunkId) -> bool + Send + Sync>,
+}
+
+/// The disk tier. Cheap to clone.
+#[derive(Clone)]
+pub struct Disk(Arc<Inner>);
+
+struct Inner {
+    folders: Folders,
+    readers: Readers,
+    under_way: Arc<UnderWay>,
+    metrics: Arc<Metrics>,
+    /// Each writing thread holds the other end: it is cut off when the last one has ended.
+    ended: Mutex<Receiver<()>>,
+}
+
+/// What reading threads read from.
+#[derive(Clone)]
+struct Folders {
+    all: Arc<[Arc<Folder>]>,
+    alive: Arc<Alive>,
+}
+
+impl Disk {
+    /// Opens all folders. One that cannot be opened, or not soon, is off and is tried again. Reads nothing of what is in
+    /// them. With `wait_for_lock` another process is about to give the folders up: each joins as soon as it has.
+    ///
+    /// # Errors
+    /// A folder is held by another process, or is of another format; or there can be no threads.
+    pub fn open(
+        settings: &DiskSettings,
+        metrics: &Arc<Metrics>,
+        hooks: Hooks,
+        wait_for_lock: bool,
+    ) -> Result<Disk, DiskError> {
+        let all: Arc<[Arc<Folder>]> = settings
+            .folders
+            .iter()
+            .map(|folder| {
+                let name = folder.path.display().to_string();
+                Arc::new(Folder::new(folder.clone(), settings.write_queue, metrics.disk.folder(&name)))
+            })
+            .collect();
+        let folders = Folders { all: all.clone(), alive: Arc::default() };
+        let full = metrics.disk.read_queue_full.clone();
+        let readers = Readers::new(Arc::new(folders.clone()), settings.readers, settings.read_queue, full);
+        let readers = readers.map_err(no_thread)?;
+        let (running, ended) = channel();
+        let disk = Disk(Arc::new(Inner {
+            folders,
+            readers,
+            under_way: Arc::default(),
+            metrics: metrics.clone(),
+            ended: Mutex::new(ended),
+        }));
+        let hooks = Arc::new(hooks);
+        let writers = all.iter().map(|folder| {
+            Writer::new(folder.clone(), all.clone(), hooks.clone(), settings.flush_interval, wait_for_lock)
+        });
+        let opened = start(writers, running)?;
+        let until = clock::instant() + OPEN_PATIENCE;
+        for opened in opened {
+            match opened.recv_timeout(until.saturating_duration_since(clock::instant())) {
+                Ok(Err(DiskError::Held(_))) if wait_for_lock => {}
+                Ok(Err(error @ (DiskError::Held(_) | DiskError::Newer { .. } | DiskError::Older { .. }))) => {
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
+        disk.tend();
+        Ok(disk)
+    }
+
+    /// Whether something may stand under `key`; no is certain. Reads nothing.
+    pub fn may_have(&self, key: &Key) -> bool {
+        let digest = key.digest();
+        self.0.folders.all.iter().any(|folder| folder.may_have(&digest))
+    }
+
+    /// Whether this chunk may be there; no is certain. Reads nothing.
+    pub fn may_have_chunk(&self, id: &ChunkId) -> bool {
+        self.0.folders.all.iter().any(|folder| folder.may_have_chunk(id))
+    }
+
+    /// What stands under `key`: never an older state than one put before this was called. Nothing, if too many wait to
+    /// read already.
+    pub async fn slot(&self, key: &Key) -> Option<Arc<Slot>> {
+        let digest = key.digest();
+        // A look-up that began earlier may be joined below: what was put since is seen here.
+        match self.0.folders.home(&digest)?.pending_slot(&digest) {
+            Found::Slot(slot) => return Some(slot),
+            Found::Nothing => return None,
+            Found::Unchanged => {}
+        }
+        if self.may_have(key) { self.0.readers.slot(key).await } else { None }
+    }
+
+    /// `slot` is what stands under `key` from now on, or nothing does. Waits for nothing and is never lost as long as the process
+    /// lives; it survives a crash once it was committed.
+    pub fn put(&self, key: &Key, slot: Option<Arc<Slot>>) {
+        let digest = key.digest();
+        let Some(home) = self.0.folders.home(&digest) else { return };
+        for stored in slot.iter().flat_map(|slot| slot.responses()) {
+            self.0.folders.alive.note(&stored.body);
+        }
+        for other in self.0.folders.others(home) {
+            // Where it was while the folders or their limits were others.
+            if other.is_known_to_have(&digest) {
+                other.put(key, digest, None);
+            }
+        }
+        home.put(key, digest, slot);
+    }
+
+    /// Offers a chunk of the response under `key`. Waits for nothing; what does not fit the queue is not kept.
+    pub fn keep(&self, key: &Key, chunk: &Chunk) -> Kept {
+        let Some(home) = self.0.folders.home(&key.digest()) else { return Kept::not() };
+        if let Some(has) = self.0.folders.all.iter().find(|folder| folder.is_fresh(&chunk.id)) {
+            has.metrics.deduplicated_bytes.inc_by(chunk.bytes.len() as u64);
+            return Kept::already();
+        }
+        match self.0.under_way.begin(chunk) {
+            Ok(offer) => home.keep(offer),
+            Err(waits) => waits,
+        }
+    }
+
+    /// Reads a chunk. All who wait for the same one share one read.
+    pub fn read(&self, id: &ChunkId) -> Read {
+        if self.may_have_chunk(id) { self.0.readers.read(id) } else { Read::nothing() }
+    }
+
+    /// Whether all these chunks are there. They count as read, so that reclaim carries them on.
+    pub async fn holds(&self, ids: &[ChunkId]) -> bool {
+        ids.iter().all(|id| self.may_have_chunk(id)) && self.0.readers.holds(ids).await
+    }
+
+    /// Commits all there is and gives the folders up to another process. The chunks `needed` stay readable; nothing else is
+    /// there any more. Changes of slots stay pending, for [`Disk::take_back`].
+    pub async fn give_up(&self, needed: Vec<ChunkId>) {
+        let needed: Arc<[ChunkId]> = needed.into();
+        let mut given_up = Vec::new();
+        for folder in self.0.folders.all.iter() {
+            let (done, is_done) = oneshot::channel();
+            folder.queue.order(Order::GiveUp(needed.clone(), done));
+            given_up.push(is_done);
+        }
+        for is_done in given_up {
+            // A writer that has ended holds nothing.
+            _ = is_done.await;
+        }
+    }
+
+    /// Opens the folders again, each as soon as its lock is free.
+    pub fn take_back(&self) {
+        self.0.folders.all.iter().for_each(|folder| folder.queue.order(Order::TakeBack));
+    }
+
+    /// Commits all there is and ends the threads. Waits at most `patience` for a disk that does not answer.
+    pub fn close(&self, patience: Duration) {
+        let until = clock::instant() + patience;
+        self.0.folders.all.iter().for_each(|folder| folder.queue.order(Order::Close));
+        let left = || until.saturating_duration_since(clock::instant());
+        let ended = self.0.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.recv_timeout(left()) == Err(RecvTimeoutError::Timeout) {
+            tracing::error!("a disk folder could not be closed in time: what was not committed is lost");
+        }
+        self.0.readers.stop(left());
+    }
+
+    /// Folders that are off, and why. They do not make a node unready.
+    pub fn ready(&self) -> Vec<String> {
+        let all = self.0.folders.all.iter();
+        all.filter_map(|folder| Some(format!("disk folder {}: {}", folder.name, folder.status.why()?)))
+            .collect()
+    }
+
+    /// Tells the gauges. Called once a second.
+    pub fn tend(&self) {
+        self.0.metrics.disk.read_queue.set(self.0.readers.waiting() as i64);
+        for folder in self.0.folders.all.iter() {
+            folder.metrics.write_queue_bytes.set(folder.queue.bytes() as i64);
+            folder.metrics.reads_up.set(folder.status.reads().into());
+            folder.metrics.writes_up.set(folder.status.writes().into());
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.folders.all.iter().for_each(|folder| folder.queue.order(Order::Close));
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        _ = ended.recv_timeout(DROP_PATIENCE);
+    }
+}
+
+/// Starts the writing threads, each of which holds `running`; gives what comes of opening their folders.
+fn start(
+    writers: impl Iterator<Item = Writer>,
+    running: Sender<()>,
+) -> Result<Vec<Receiver<Result<(), DiskError>>>, DiskError> {
+    let start = |writer: Writer| {
+        let ((tell, opened), running) = (sync_channel(1), running.clone());
+        let thread = thread::Builder::new().name("disk-write".into()).spawn(move || {
+            writer.run(tell);
+            drop(running);
+        });
+        thread.map(|_| opened).map_err(no_thread)
+    };
+    writers.map(start).collect()
+}
+
+fn no_thread(error: std::io::Error) -> DiskError {
+    DiskError::Io(PathBuf::from("a thread of the disk tier"), error)
+}
+
+impl Folders {
+    /// The folder of a key: the same one as long as the folders and their limits are the same, on or off.
+    fn home(&self, digest: &[u8; 32]) -> Option<&Arc<Folder>> {
+        match &*self.all {
+            [only] => Some(only),
+            all => all.iter().max_by(|a, b| a.claim(digest).total_cmp(&b.claim(digest))),
+        }
+    }
+
+    fn others<'a>(&'a self, home: &'a Arc<Folder>) -> impl Iterator<Item = &'a Arc<Folder>> {
+        self.all.iter().filter(move |folder| !Arc::ptr_eq(folder, home))
+    }
+}
+
+impl Source for Folders {
+    fn read(&self, id: &ChunkId) -> Option<Bytes> {
+        self.all.iter().filter(|folder| folder.may_have_chunk(id)).find_map(|folder| folder.read(id))
+    }
+
+    fn slot(&self, key: &Key) -> Option<Arc<Slot>> {
+        let digest = key.digest();
+        let home = self.home(&digest)?;
+        // What stands elsewhere is from before its home was this one: the first that is put takes it away there.
+        let slot = home.slot(key, &digest, &self.alive);
+        slot.or_else(|| self.others(home).find_map(|other| other.slot(key, &digest, &self.alive)))
+    }
+
+    fn holds(&self, ids: &[ChunkId]) -> bool {
+        ids.iter().all(|id| self.all.iter().any(|folder| folder.may_have_chunk(id) && folder.holds(id)))
+    }
+}
+
+#[cfg(test)]
+mod tests;
