@@ -7,24 +7,24 @@
 //!
 //! The lock is held for the copy of at most one piece, never across an await.
 
+mod run;
+mod seats;
+mod state;
+
 use crate::{
     cache::{Body, CHUNK, Chunk, ChunkId, Memory},
-    clock,
     fill::{bodies::Bodies, slice::Source},
     telemetry::Fault,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use run::{Run, index};
+use state::State;
 use std::{
-    collections::VecDeque,
     future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Instant,
 };
-
-/// How far ahead of a run a reader may be and still wait for it, and how far before its start it may be and still count
-/// as its reader, bytes.
-const NEAR: u64 = 4 * CHUNK as u64;
 
 /// Why a body ended before its end: whose doing, and the word for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,45 +43,6 @@ const TOO_SHORT: Cut = Cut { fault: Fault::Origin, word: "origin-closed" };
 /// Names a run of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunId(u64);
-
-/// Contiguous chunks that are coming.
-struct Run {
-    id: RunId,
-    /// First byte; a chunk begins there.
-    start: u64,
-    /// Chunks sealed and still held; the first of them begins at `held`.
-    sealed: VecDeque<Bytes>,
-    held: u64,
-    open: BytesMut,
-    /// Where the next byte that comes belongs.
-    came: u64,
-    /// Readers may have what is before.
-    shown: u64,
-    /// Where it ends, as far as is known.
-    end: Option<u64>,
-    writer: Option<Waker>,
-}
-
-struct Place {
-    at: u64,
-    /// Where its range ends; `u64::MAX`: with the body.
-    end: u64,
-    moved: Instant,
-    waker: Option<Waker>,
-    /// What it gets where it finds nothing more.
-    cut: Option<Cut>,
-}
-
-struct State {
-    runs: Vec<Run>,
-    begun: u64,
-    places: Vec<Option<Place>>,
-    keep: bool,
-    /// Missing chunks can be had from the origin.
-    fetches: bool,
-    /// Not by themselves, but with the whole.
-    with_whole: bool,
-}
 
 /// A growing body.
 pub struct Growing {
@@ -421,280 +382,5 @@ impl Growing {
     pub(super) fn has_from(&self, at: u64) -> bool {
         let state = self.state();
         state.fetches || state.with_whole || !state.runs.iter().any(|run| run.start <= at && at < run.held)
-    }
-
-    /// Takes a seat at `at`.
-    pub(super) fn sit(&self, at: u64) -> usize {
-        let mut state = self.state();
-        let place = Some(Place { at, end: u64::MAX, moved: clock::instant(), waker: None, cut: None });
-        let free = state.places.iter().position(Option::is_none);
-        let index = free.unwrap_or(state.places.len());
-        match free {
-            Some(free) => state.places[free] = place,
-            None => state.places.push(place),
-        }
-        state.wake_writers();
-        index
-    }
-
-    /// The reader leaves.
-    pub(super) fn stand_up(&self, place: usize) {
-        let mut state = self.state();
-        state.places[place] = None;
-        for run in 0..state.runs.len() {
-            state.let_go(run, self.window);
-        }
-        state.drop_idle();
-        state.wake_writers();
-    }
-
-    /// The reader now reads from `at` to before `end`.
-    pub(super) fn move_to(&self, place: usize, at: u64, end: u64) {
-        let mut state = self.state();
-        if let Some(place) = &mut state.places[place] {
-            (place.at, place.end, place.moved) = (at, end, clock::instant());
-        }
-        for run in 0..state.runs.len() {
-            state.let_go(run, self.window);
-        }
-        state.wake_writers();
-    }
-
-    /// What the reader finds at `at`. If something comes, it is woken then.
-    pub(super) fn find(&self, place: usize, at: u64, cx: &Context<'_>) -> Found {
-        let mut state = self.state();
-        if let Some(bytes) = state.runs.iter().find_map(|run| run.piece(at)) {
-            return Found::Bytes(bytes);
-        }
-        // What came and is not shown yet is had with the run's end.
-        let withheld = state.runs.iter().any(|run| (run.shown..run.came).contains(&at));
-        match self.body.id(index(at)).filter(|_| !withheld) {
-            Some(id) => Found::Named(id),
-            None => state.wait(place, at, cx),
-        }
-    }
-
-    /// The reader has taken what is before `at`.
-    pub(super) fn took(&self, place: usize, at: u64) {
-        let mut state = self.state();
-        if let Some(place) = &mut state.places[place] {
-            (place.at, place.moved) = (at, clock::instant());
-        }
-        for run in 0..state.runs.len() {
-            state.let_go(run, self.window);
-        }
-        state.wake_writers();
-    }
-
-    /// Whether the byte at `last` was shown, or it is known that it will not be. If not, the reader is woken then.
-    pub(super) fn reaches(&self, place: usize, last: u64, cx: &Context<'_>) -> bool {
-        let mut state = self.state();
-        let reached = self.body.length().is_some() || state.runs.iter().any(|run| run.shown > last);
-        let Some(place) = state.places[place].as_mut().filter(|place| !reached && place.cut.is_none()) else {
-            return true;
-        };
-        place.waker = Some(cx.waker().clone());
-        false
-    }
-
-    /// As [`Growing::find`], where the chunk is in no tier though it has a name.
-    pub(super) fn wait(&self, place: usize, at: u64, cx: &Context<'_>) -> Found {
-        self.state().wait(place, at, cx)
-    }
-}
-
-fn index(at: u64) -> usize {
-    (at / CHUNK as u64) as usize
-}
-
-impl Run {
-    /// Appends a piece, and seals what it completes. What comes a second time, after the run went back, is compared.
-    fn append(&mut self, mut piece: &[u8], body: Option<&Body>) -> Result<Vec<Chunk>, Cut> {
-        let mut sealed = Vec::new();
-        while !piece.is_empty() {
-            let at = (self.came % CHUNK as u64) as usize;
-            let known = self.open.get(at..).filter(|known| !known.is_empty());
-            let (now, later) = piece.split_at(known.map_or(CHUNK - at, <[u8]>::len).min(piece.len()));
-            match known {
-                Some(known) if !known.starts_with(now) => return Err(OTHER_BYTES),
-                Some(_) => {}
-                None => self.open.extend_from_slice(now),
-            }
-            self.came += now.len() as u64;
-            piece = later;
-            if self.open.len() == CHUNK && self.came.is_multiple_of(CHUNK as u64) {
-                sealed.extend(self.seal(body)?);
-                if !piece.is_empty() {
-                    self.open.reserve(CHUNK);
-                }
-            }
-        }
-        Ok(sealed)
-    }
-
-    /// Seals the open chunk, and names it if its body is kept. One that has much more room than bytes is copied: the memory
-    /// tier counts its bytes.
-    fn seal(&mut self, body: Option<&Body>) -> Result<Option<Chunk>, Cut> {
-        let open = std::mem::take(&mut self.open);
-        let fits = open.capacity() - open.len() <= open.len() / 8;
-        let bytes = if fits { open.freeze() } else { Bytes::copy_from_slice(&open) };
-        self.sealed.push_back(bytes.clone());
-        let Some(body) = body else { return Ok(None) };
-        let chunk = Chunk::seal(bytes);
-        let first = self.came - chunk.bytes.len() as u64;
-        if body.name(index(first), chunk.id) { Ok(Some(chunk)) } else { Err(OTHER_BYTES) }
-    }
-
-    /// Nothing more comes.
-    fn is_over(&self) -> bool {
-        self.came == self.shown && self.end == Some(self.came)
-    }
-
-    /// The bytes at `at` that a reader may have: to the end of their chunk.
-    fn piece(&self, at: u64) -> Option<Bytes> {
-        if at < self.held || at >= self.shown {
-            return None;
-        }
-        let offset = (at % CHUNK as u64) as usize;
-        let end = (self.shown - (at - offset as u64)).min(CHUNK as u64) as usize;
-        match self.sealed.get(index(at) - index(self.held)) {
-            Some(sealed) => Some(sealed.slice(offset..end)),
-            None => Some(Bytes::copy_from_slice(self.open.get(offset..end)?)),
-        }
-    }
-}
-
-impl State {
-    fn begin(&mut self, start: u64, end: Option<u64>) -> RunId {
-        if !self.keep {
-            // Who waited for a part gets the whole of what only passes through.
-            for place in self.places.iter_mut().flatten() {
-                place.at = place.at.min(start);
-            }
-        }
-        let id = RunId(self.begun);
-        self.begun += 1;
-        let (sealed, open) = (VecDeque::new(), BytesMut::new());
-        self.runs.push(Run {
-            id,
-            start,
-            sealed,
-            held: start,
-            open,
-            came: start,
-            shown: start,
-            end,
-            writer: None,
-        });
-        id
-    }
-
-    fn gives_no_parts(&mut self) {
-        self.with_whole |= self.fetches;
-        self.fetches = false;
-    }
-
-    fn run(&mut self, id: RunId) -> Option<&mut Run> {
-        self.runs.iter_mut().find(|run| run.id == id)
-    }
-
-    fn places(&self) -> impl Iterator<Item = &Place> {
-        self.places.iter().flatten().filter(|place| place.cut.is_none())
-    }
-
-    /// Readers that want more of a run than came: those in it or near. Where nothing can be had again, all that want more.
-    fn readers_of<'a>(&'a self, run: &'a Run) -> impl Iterator<Item = &'a Place> {
-        self.places().filter(move |place| {
-            let near = place.at + NEAR >= run.start && place.at <= run.came + NEAR;
-            place.end > run.shown && run.end.is_none_or(|end| place.at < end) && (near || !self.fetches)
-        })
-    }
-
-    fn slowest(&self) -> u64 {
-        self.places().map(|place| place.at).min().unwrap_or(u64::MAX)
-    }
-
-    fn room(&self, run: usize, window: u64) -> Room {
-        let (run, window) = (&self.runs[run], if self.keep { window } else { CHUNK as u64 });
-        let fastest = self.readers_of(run).map(|place| place.at).max();
-        if fastest.is_some_and(|fastest| run.came >= fastest + window) {
-            return Room::Ahead;
-        }
-        if self.fetches || run.came < self.slowest().saturating_add(window) {
-            return Room::Free;
-        }
-        let slowest = self.slowest();
-        let moved = self.places().filter(|place| place.at == slowest).map(|place| place.moved).min();
-        let others = self.readers_of(run).any(|place| place.at > slowest);
-        moved.filter(|_| others).map_or(Room::Ahead, Room::Lags)
-    }
-
-    /// Lets chunks go that nobody needs any more, or that must be had again by who does; never those that the first of its
-    /// readers still needs, which is at most a window behind.
-    fn let_go(&mut self, run: usize, window: u64) {
-        let (slowest, keep, fetches) = (self.slowest(), self.keep, self.fetches);
-        let within = self.runs[run].held..=self.runs[run].came;
-        let first = self.places().map(|place| place.at).filter(|at| within.contains(at)).max();
-        let run = &mut self.runs[run];
-        while let Some(oldest) = run.sealed.front() {
-            let end = run.held + oldest.len() as u64;
-            let full = run.sealed.len() as u64 * CHUNK as u64 >= window;
-            let unread = end > slowest;
-            let needed = first.is_some_and(|first| end > first) || (unread && !fetches);
-            if if keep { !full || needed } else { unread } {
-                break;
-            }
-            run.held = end;
-            run.sealed.pop_front();
-        }
-    }
-
-    /// A run that is over is forgotten when nobody reads what it holds.
-    fn drop_idle(&mut self) {
-        let State { runs, places, .. } = self;
-        runs.retain(|run| {
-            !run.is_over()
-                || places.iter().flatten().any(|place| place.at < run.shown && place.end > run.held)
-        });
-    }
-
-    /// Whether a run will bring the byte at `at` before long.
-    fn coming(&self, at: u64) -> bool {
-        self.runs.iter().any(|run| {
-            let within = at >= run.shown && run.end.is_none_or(|end| at < end);
-            within && (at <= run.came + NEAR || !self.fetches)
-        })
-    }
-
-    /// Whether a run holds the byte at `at`, or will bring it before long.
-    fn has(&self, at: u64) -> bool {
-        self.coming(at) || self.runs.iter().any(|run| (run.held..run.came).contains(&at))
-    }
-
-    fn wait(&mut self, place: usize, at: u64, cx: &Context<'_>) -> Found {
-        let coming = self.coming(at);
-        let Some(place) = self.places.get_mut(place).and_then(Option::as_mut) else { return Found::Missing };
-        if let Some(cut) = place.cut {
-            return Found::Cut(cut);
-        }
-        if !coming {
-            return Found::Missing;
-        }
-        place.waker = Some(cx.waker().clone());
-        // Another reader at the end of what came may now be held up.
-        self.wake_writers();
-        Found::Coming
-    }
-
-    fn wake_readers(&mut self) {
-        for waker in self.places.iter_mut().flatten().filter_map(|place| place.waker.take()) {
-            waker.wake();
-        }
-    }
-
-    fn wake_writers(&mut self) {
-        for waker in self.runs.iter_mut().filter_map(|run| run.writer.take()) {
-            waker.wake();
-        }
     }
 }

@@ -1,0 +1,86 @@
+//! What readers do at a growing body: sit, look, move on, leave.
+
+use super::{Found, Growing, run::index, state::Place};
+use crate::clock;
+use std::task::Context;
+
+impl Growing {
+    /// Takes a seat at `at`.
+    pub(in crate::fill) fn sit(&self, at: u64) -> usize {
+        let mut state = self.state();
+        let place = Some(Place { at, end: u64::MAX, moved: clock::instant(), waker: None, cut: None });
+        let free = state.places.iter().position(Option::is_none);
+        let index = free.unwrap_or(state.places.len());
+        match free {
+            Some(free) => state.places[free] = place,
+            None => state.places.push(place),
+        }
+        state.wake_writers();
+        index
+    }
+
+    /// The reader leaves.
+    pub(in crate::fill) fn stand_up(&self, place: usize) {
+        let mut state = self.state();
+        state.places[place] = None;
+        for run in 0..state.runs.len() {
+            state.let_go(run, self.window);
+        }
+        state.drop_idle();
+        state.wake_writers();
+    }
+
+    /// The reader now reads from `at` to before `end`.
+    pub(in crate::fill) fn move_to(&self, place: usize, at: u64, end: u64) {
+        let mut state = self.state();
+        if let Some(place) = &mut state.places[place] {
+            (place.at, place.end, place.moved) = (at, end, clock::instant());
+        }
+        for run in 0..state.runs.len() {
+            state.let_go(run, self.window);
+        }
+        state.wake_writers();
+    }
+
+    /// What the reader finds at `at`. If something comes, it is woken then.
+    pub(in crate::fill) fn find(&self, place: usize, at: u64, cx: &Context<'_>) -> Found {
+        let mut state = self.state();
+        if let Some(bytes) = state.runs.iter().find_map(|run| run.piece(at)) {
+            return Found::Bytes(bytes);
+        }
+        // What came and is not shown yet is had with the run's end.
+        let withheld = state.runs.iter().any(|run| (run.shown..run.came).contains(&at));
+        match self.body.id(index(at)).filter(|_| !withheld) {
+            Some(id) => Found::Named(id),
+            None => state.wait(place, at, cx),
+        }
+    }
+
+    /// The reader has taken what is before `at`.
+    pub(in crate::fill) fn took(&self, place: usize, at: u64) {
+        let mut state = self.state();
+        if let Some(place) = &mut state.places[place] {
+            (place.at, place.moved) = (at, clock::instant());
+        }
+        for run in 0..state.runs.len() {
+            state.let_go(run, self.window);
+        }
+        state.wake_writers();
+    }
+
+    /// Whether the byte at `last` was shown, or it is known that it will not be. If not, the reader is woken then.
+    pub(in crate::fill) fn reaches(&self, place: usize, last: u64, cx: &Context<'_>) -> bool {
+        let mut state = self.state();
+        let reached = self.body.length().is_some() || state.runs.iter().any(|run| run.shown > last);
+        let Some(place) = state.places[place].as_mut().filter(|place| !reached && place.cut.is_none()) else {
+            return true;
+        };
+        place.waker = Some(cx.waker().clone());
+        false
+    }
+
+    /// As [`Growing::find`], where the chunk is in no tier though it has a name.
+    pub(in crate::fill) fn wait(&self, place: usize, at: u64, cx: &Context<'_>) -> Found {
+        self.state().wait(place, at, cx)
+    }
+}
