@@ -1,0 +1,155 @@
+//! What a look-up found, and how a request goes on that nothing stored answers.
+
+use crate::{
+    cache::{Slot, StoredResponse, Use},
+    edge::{Edge, visit::Visit},
+    http_caching::{Directives, Fwd},
+    rules::Verdict,
+};
+use http::{Method, header};
+use std::{sync::Arc, time::SystemTime};
+
+/// What a look-up found.
+pub(super) enum Found {
+    /// A stored response that may serve now.
+    Serves { stored: Arc<StoredResponse>, ttl: i64, refresh: bool },
+    /// Nothing is looked for: the origin alone answers, and why.
+    Relays(Fwd),
+    /// Nothing is looked for: another process serves in the place of this one.
+    HandedOver,
+    /// Nothing that may serve without asking.
+    Asks { validates: Option<Arc<StoredResponse>>, on_error: bool, why: Fwd },
+}
+
+/// How a request goes on that nothing stored answers.
+pub(super) enum Way {
+    /// The client wants nothing that is not stored.
+    Refuses,
+    /// By itself; why, if the rules alone do not say so.
+    Relays { why: Fwd, own: Option<Own> },
+    /// By a fill.
+    Obtains { validates: Option<Arc<StoredResponse>>, fallback: Option<Arc<StoredResponse>>, why: Fwd },
+}
+
+/// Why a request that may be stored goes to the origin by itself.
+#[derive(Clone, Copy)]
+pub(super) enum Own {
+    /// Another process serves in the place of this one, and may know of purges that are not known here.
+    HandedOver,
+    /// A HEAD brings no body, so it fills nothing.
+    Head,
+    /// A fill has no body; what this one asks for the origin must see.
+    Body,
+    /// The client wants nothing stored.
+    NoStore,
+    /// A learner's own copy of a private page: the origin can say 304, a fill could not.
+    ClientsCopy,
+    /// A script's own fields: the origin sees them. What others may share is filled without them, see `share_later`.
+    Fields,
+    /// What came last was for nobody else, and this one says more than a fill may.
+    PassMark,
+}
+
+impl Own {
+    /// The word for the log, if it needs one.
+    pub(super) fn detail(self) -> Option<&'static str> {
+        matches!(self, Own::HandedOver).then_some("handed-over")
+    }
+}
+
+impl Edge {
+    pub(super) fn look_up(
+        &self,
+        visit: &Visit,
+        slot: Option<&Slot>,
+        now: SystemTime,
+        outdated: impl FnOnce(&StoredResponse) -> bool,
+    ) -> Found {
+        let nothing = |why| Found::Asks { validates: None, on_error: false, why };
+        let Some(slot) = slot else { return nothing(Fwd::UriMiss) };
+        let Some(stored) = slot.select(&visit.parts.headers) else { return nothing(Fwd::VaryMiss) };
+        if outdated(stored) {
+            return nothing(Fwd::Stale);
+        }
+        match stored.usable(now) {
+            Use::Fresh { ttl } => Found::Serves { stored: stored.clone(), ttl, refresh: false },
+            Use::WhileRevalidating { ttl } => Found::Serves { stored: stored.clone(), ttl, refresh: true },
+            // To be told that a body which is not there has not changed helps nobody.
+            Use::Validate { .. } if stored.content_tag().is_none() && !self.0.memory.holds(&stored.body) => {
+                nothing(Fwd::Stale)
+            }
+            Use::Validate { on_error } => {
+                Found::Asks { validates: Some(stored.clone()), on_error, why: Fwd::Stale }
+            }
+        }
+    }
+
+    /// Does a record of the ledger cover a stored response? Asked again only if one concerned its site since.
+    pub(super) fn outdated(&self, visit: &Visit, stored: &StoredResponse) -> bool {
+        let site = &visit.route.site;
+        // Before the ledger is asked: a record that comes between is seen the next time.
+        let touched = site.marks.touched();
+        if stored.checked_at(touched) {
+            return false;
+        }
+        let outdated = self.covered(visit, stored);
+        if !outdated {
+            stored.remember_check(touched);
+        }
+        outdated
+    }
+
+    /// The same, asked of the ledger itself.
+    pub(super) fn covered(&self, visit: &Visit, stored: &StoredResponse) -> bool {
+        self.0.ledger.outdated(&visit.route.site.marks, visit.path(), visit.query(), stored.born)
+    }
+
+    /// The names the slot of a request is known to select by.
+    pub(super) fn selecting(&self, visit: &Visit) -> Vec<http::HeaderName> {
+        self.0.memory.slot(&visit.route.key).map_or_else(Vec::new, |slot| slot.selecting_names())
+    }
+
+    /// How a request goes on that was not answered from what was found.
+    pub(super) fn way(&self, visit: &Visit, found: Found) -> Way {
+        let (validates, fallback, why) = match found {
+            Found::Relays(why) => return Way::Relays { why, own: None },
+            Found::HandedOver => return Way::Relays { why: Fwd::Bypass, own: Some(Own::HandedOver) },
+            // A chunk is gone: as if nothing had been found.
+            Found::Serves { .. } => (None, None, Fwd::Miss),
+            Found::Asks { validates, on_error, why } => {
+                (validates.clone(), validates.filter(|_| on_error), why)
+            }
+        };
+        if Directives::request(&visit.parts.headers).only_if_cached {
+            return Way::Refuses;
+        }
+        match self.goes_by_itself(visit, validates.is_some(), fallback.is_some()) {
+            Some(own) => Way::Relays { why, own: Some(own) },
+            None => Way::Obtains { validates, fallback, why },
+        }
+    }
+
+    /// Whether a request that found nothing goes to the origin by itself rather than as a fill, and why.
+    pub(super) fn goes_by_itself(&self, visit: &Visit, validates: bool, fallback: bool) -> Option<Own> {
+        let headers = &visit.parts.headers;
+        let open = matches!(visit.route.verdict, Verdict::Obey);
+        let credentials = headers.contains_key(header::COOKIE) || headers.contains_key(header::AUTHORIZATION);
+        let conditional =
+            headers.contains_key(header::IF_NONE_MATCH) || headers.contains_key(header::IF_MODIFIED_SINCE);
+        if visit.parts.method == Method::HEAD && !fallback {
+            Some(Own::Head)
+        } else if visit.has_body() {
+            Some(Own::Body)
+        } else if Directives::request(headers).no_store {
+            Some(Own::NoStore)
+        } else if open && credentials && conditional && !validates {
+            Some(Own::ClientsCopy)
+        } else if visit.says_own_fields() && !fallback && !self.0.fills.under_way(&visit.route.key) {
+            Some(Own::Fields)
+        } else if visit.says_more() && !fallback && self.0.fills.passes(&visit.route.key, headers) {
+            Some(Own::PassMark)
+        } else {
+            None
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! How the bytes of a body are reached that a request gets: taken at once, or read one after the other.
+
+use crate::{
+    cache::{CHUNK, Pieces, StoredResponse},
+    edge::{
+        Edge,
+        answer::{self, From},
+        visit::Visit,
+    },
+    fill::{FillHead, Reader},
+    response::Part,
+};
+use http::Method;
+
+/// So many bytes of a body whose chunks can be had again are taken at once.
+const PINNED: u64 = 4 * CHUNK as u64;
+
+/// How the bytes of a stored body are reached.
+pub(super) enum Reach {
+    /// None is needed.
+    Nothing,
+    /// Taken at once, first to last, if all are there.
+    Pieces(u64, u64),
+    /// Read one after the other; whether reading can begin now.
+    Reader { first: u64, last: u64, there: bool },
+}
+
+impl Edge {
+    /// The part of a stored response that a request gets, and its bytes or who reads them, if its first byte is there now.
+    ///
+    /// Bytes that are there are taken at once, as far as that pins little memory: a whole window of what could not be had
+    /// again, a few chunks of what could.
+    pub(super) fn at_hand(&self, visit: &mut Visit, stored: &StoredResponse) -> Option<(Part, From)> {
+        let part = answer::part_of(visit, stored.status, &stored.headers, Some(stored.length));
+        match self.reach(visit, stored, &part) {
+            Reach::Nothing => Some((part, From::Pieces(Pieces::new()))),
+            Reach::Pieces(first, last) => {
+                Some((part, From::Pieces(self.0.memory.pieces(&stored.body, first, last)?)))
+            }
+            Reach::Reader { first, last, there } => {
+                there.then(|| (part, From::Reader(self.read(visit, stored, first, last))))
+            }
+        }
+    }
+
+    /// How the bytes are reached that a part of a stored response needs.
+    pub(super) fn reach(&self, visit: &Visit, stored: &StoredResponse, part: &Part) -> Reach {
+        let Some((first, last)) = part.bytes(stored.length).filter(|_| visit.parts.method != Method::HEAD)
+        else {
+            return Reach::Nothing;
+        };
+        let (memory, body) = (&self.0.memory, &stored.body);
+        let again = stored.content_tag().is_some();
+        let pinned = if again { PINNED } else { self.0.fills.window() };
+        if last - first < pinned && !matches!(part, Part::Ranges { .. }) {
+            return Reach::Pieces(first, last);
+        }
+        let there = if again { memory.holds_at(body, first) } else { memory.holds(body) };
+        Reach::Reader { first, last, there }
+    }
+
+    /// As [`Edge::at_hand`], after the origin was asked for what is missing; `None` if it does not have it.
+    pub(super) async fn in_hand(&self, visit: &mut Visit, stored: &StoredResponse) -> Option<(Part, From)> {
+        if let Some(at_hand) = self.at_hand(visit, stored) {
+            return Some(at_hand);
+        }
+        stored.content_tag()?;
+        let part = answer::part_of(visit, stored.status, &stored.headers, Some(stored.length));
+        let (first, last) = part.bytes(stored.length)?;
+        let mut reader = self.read(visit, stored, first, last);
+        reader.ready().await.ok()?;
+        Some((part, From::Reader(reader)))
+    }
+
+    pub(super) fn read(&self, visit: &mut Visit, stored: &StoredResponse, first: u64, last: u64) -> Reader {
+        visit.end_hop();
+        self.0.fills.read(stored, &visit.wanted(None, self.selecting(visit)), first, last)
+    }
+
+    /// The part of a growing body that a request gets. While the length is unknown, a range is answered as one once its last
+    /// byte is there, if it is not too long to wait for.
+    pub(super) async fn part_of_growing(&self, visit: &Visit, head: &FillHead, body: &mut Reader) -> Part {
+        let part = |length| answer::part_of(visit, head.status, &head.headers, length);
+        let part_now = part(head.length);
+        let Part::Range { first, last, length: None } = part_now else { return part_now };
+        if !head.kept || last - first >= self.0.fills.window() / 2 {
+            return Part::Whole;
+        }
+        body.turn_to(first, Some(last));
+        body.reaches(last).await;
+        part(body.length())
+    }
+}
+
+/// Whether a part needs bytes that never came.
+pub(super) fn is_partial(part: &Part, stored: &StoredResponse) -> bool {
+    part.bytes(stored.length).is_some_and(|(first, last)| !stored.body.knows(first, last))
+}

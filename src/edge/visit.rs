@@ -1,0 +1,169 @@
+//! A request on its way: what it says, and what it would have of a fill.
+
+use crate::{
+    cache::StoredResponse,
+    edge::route::{Query, Route},
+    fill::{FillHead, Span, Wanted, says_more},
+    http_caching::{
+        Fwd,
+        range::{self, Requested, Spec},
+    },
+    listener::RequestBody,
+    response::{Account, fields},
+    rules::{Policy, Verdict},
+};
+use http::{Method, StatusCode, header};
+use std::sync::Arc;
+
+/// A request on its way, from its verdict on.
+pub(super) struct Visit {
+    pub(super) parts: http::request::Parts,
+    /// Until it is relayed.
+    pub(super) body: Option<RequestBody>,
+    pub(super) route: Route,
+    pub(super) account: Box<Account>,
+    pub(super) trusted: bool,
+    /// Who is connected: the client, or a proxy before the edge.
+    pub(super) peer: std::net::IpAddr,
+}
+
+/// What the verdict leaves to do.
+pub(super) enum Course {
+    Refuses(StatusCode),
+    Relays(Fwd),
+    LooksUp,
+}
+
+impl Visit {
+    /// Path, as the origin is asked and the key has it.
+    pub(super) fn path(&self) -> &str {
+        self.route.path.as_deref().unwrap_or(self.parts.uri.path())
+    }
+
+    /// Query, as the origin is asked and the key has it.
+    pub(super) fn query(&self) -> Option<&str> {
+        match &self.route.query {
+            Query::AsSent => self.parts.uri.query(),
+            Query::Changed(query) => query.as_deref(),
+        }
+    }
+
+    /// Takes out what ends at this hop, before anything goes on.
+    pub(super) fn end_hop(&mut self) {
+        fields::strip_hop_by_hop(&mut self.parts.headers);
+        fields::join_cookies(&mut self.parts.headers);
+    }
+
+    pub(super) fn course(&self) -> Course {
+        match &self.route.verdict {
+            Verdict::Refuse(status) => Course::Refuses(*status),
+            Verdict::Pass => Course::Relays(Fwd::Bypass),
+            Verdict::Cache(_) | Verdict::Obey if self.may_be_stored() => Course::LooksUp,
+            Verdict::Cache(_) | Verdict::Obey => Course::Relays(Fwd::Method),
+        }
+    }
+
+    /// Whether a body comes with it; of a request that is only talked about, whether it announces one.
+    pub(super) fn has_body(&self) -> bool {
+        match &self.body {
+            Some(body) => !http_body::Body::is_end_stream(body),
+            None => self.announced().is_some(),
+        }
+    }
+
+    /// The length of the body it announces, if that has one.
+    pub(super) fn announced(&self) -> Option<u64> {
+        let length = self.parts.headers.get(header::CONTENT_LENGTH)?;
+        length.to_str().ok()?.parse().ok().filter(|length| *length > 0)
+    }
+
+    pub(super) fn may_be_stored(&self) -> bool {
+        matches!(self.parts.method, Method::GET | Method::HEAD) && self.route.upgrade.is_none()
+    }
+
+    pub(super) fn policy(&self) -> Option<&Arc<Policy>> {
+        match &self.route.verdict {
+            Verdict::Cache(policy) => Some(policy),
+            _ => None,
+        }
+    }
+
+    /// A fill carries less than this request says. If what comes can be shared that does not matter; if not, the origin had better
+    /// be asked by the request itself.
+    pub(super) fn says_more(&self) -> bool {
+        self.says_fields() || self.says_credentials()
+    }
+
+    /// It says a range, or a field that no fill carries.
+    pub(super) fn says_fields(&self) -> bool {
+        self.parts.headers.contains_key(header::RANGE) || self.says_own_fields()
+    }
+
+    /// Where no rule speaks: a field beyond a browser's standard ones.
+    pub(super) fn says_own_fields(&self) -> bool {
+        matches!(self.route.verdict, Verdict::Obey) && says_more(&self.parts.headers)
+    }
+
+    pub(super) fn says_credentials(&self) -> bool {
+        self.withholds(header::COOKIE) || self.withholds(header::AUTHORIZATION)
+    }
+
+    /// Whether this request, whose fill brought what is for nobody else, is sent by itself as well. What a stranger is refused,
+    /// or a page made for one, is no answer to a learner who showed her cookie; a file is.
+    pub(super) fn asks_again(&self, head: &FillHead) -> bool {
+        self.says_fields() || (self.says_credentials() && head.is_for_a_stranger())
+    }
+
+    /// The rule keeps this credential from a fill.
+    pub(super) fn withholds(&self, name: http::HeaderName) -> bool {
+        self.parts.headers.contains_key(&name)
+            && self.policy().is_some_and(|policy| !policy.forward.contains(&name))
+    }
+
+    pub(super) fn wanted(
+        &self,
+        validates: Option<Arc<StoredResponse>>,
+        selecting: Vec<http::HeaderName>,
+    ) -> Wanted<'_> {
+        let route = &self.route;
+        let mut added = http::HeaderMap::new();
+        fields::shared_forward(&mut added, &self.asker());
+        for state in self.parts.headers.get_all("tracestate") {
+            added.append("tracestate", state.clone());
+        }
+        self.account.trace.apply(&mut added);
+        Wanted {
+            key: &route.key,
+            site: &route.site,
+            policy: self.policy(),
+            path: self.path(),
+            query: self.query(),
+            origin_host: route.host.clone(),
+            added,
+            client: &self.parts.headers,
+            selecting,
+            validates,
+            span: self.span(),
+        }
+    }
+
+    /// The part of a body that this request can be answered with, before anything is known of the body.
+    pub(super) fn span(&self) -> Option<Span> {
+        match range::parse(&self.parts.headers) {
+            Requested::Ranges(specs) if self.parts.method == Method::GET => match specs[..] {
+                [Spec::From { first, last }] => Some(Span { first, last }),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    pub(super) fn asker(&self) -> fields::Asker<'_> {
+        fields::Asker {
+            peer: self.peer,
+            trusted: self.trusted,
+            host: self.route.host.to_str().unwrap_or_default(),
+            https: self.route.https,
+        }
+    }
+}
