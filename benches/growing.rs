@@ -4,8 +4,8 @@
 
 use criterion::{Criterion, Throughput};
 use lectern::{
-    cache::{Body, CacheSettings, Memory},
-    fill::{Bodies, Reader},
+    cache::{Body, CacheSettings, Chunk, Key, KeyParts, Memory, Tiers},
+    fill::{Bodies, Reader, Window},
     telemetry::Metrics,
 };
 use std::{
@@ -23,39 +23,46 @@ static PIECE: [u8; 32 << 10] = [7; 32 << 10];
 /// Where a body grows.
 struct Place {
     bodies: Arc<Bodies>,
-    memory: Memory,
-    window: u64,
+    tiers: Tiers,
+    window: Window,
+    key: Key,
 }
 
 impl Place {
     fn new() -> Place {
-        let CacheSettings { memory, fill_window, .. } = CacheSettings::default();
-        Place { bodies: Arc::default(), memory: Memory::new(memory, Metrics::new()), window: fill_window }
+        let settings = CacheSettings::default();
+        let tiers = Tiers::new(Memory::new(settings.memory, Metrics::new()), None);
+        let key = KeyParts { scope: "a", https: false, host: "", path: "/", query: None }.key();
+        Place { bodies: Arc::default(), tiers, window: Window::of(&settings), key }
+    }
+
+    fn keep(&self, sealed: impl IntoIterator<Item = Chunk>) {
+        for chunk in sealed {
+            self.tiers.keep(&self.key, &chunk);
+        }
     }
 
     /// Brings a body of `length` bytes, which `readers` read as it comes; tells how much they read.
     fn fill(&self, length: usize, readers: usize) -> (Arc<Body>, usize) {
         let body = Arc::new(Body::new(Some(length as u64)));
-        let growing = self.bodies.grow(&body, &self.memory, self.window);
+        let growing = self.bodies.grow(&body, &self.tiers, self.window);
         let mut readers: Vec<Reader> = (0..readers).map(|_| Reader::new(&growing, 0)).collect();
         let mut read = || readers.iter_mut().map(read).sum::<usize>();
         let mut bytes = 0;
         let run = growing.begin(0, Some(length as u64));
         growing.expect(run, Some(length as u64));
         for _ in 0..length / PIECE.len() {
-            let sealed = growing.append(run, &PIECE).into_iter().flatten();
-            sealed.for_each(|chunk| self.memory.keep_chunk(&chunk));
+            self.keep(growing.append(run, &PIECE).into_iter().flatten());
             bytes += read();
         }
-        let last = growing.seal(run).into_iter().flatten();
-        last.for_each(|chunk| self.memory.keep_chunk(&chunk));
+        self.keep(growing.seal(run).into_iter().flatten());
         growing.end(run);
         (body, bytes + read())
     }
 
     /// Reads a body that is whole.
     fn read(&self, body: &Arc<Body>) -> usize {
-        read(&mut Reader::new(&self.bodies.grow(body, &self.memory, self.window), 0))
+        read(&mut Reader::new(&self.bodies.grow(body, &self.tiers, self.window), 0))
     }
 }
 

@@ -4,9 +4,10 @@
 
 use bytes::Bytes;
 use criterion::Criterion;
+use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use lectern::{
-    cache::{Body, Chunk, Key, KeyParts, Memory, Selecting, StoredParts, StoredResponse},
+    cache::{Body, Chunk, Key, KeyParts, Memory, Selecting, StoredParts, StoredResponse, Tiers},
     http_caching::Freshness,
     ledger::{Identity, Number},
     telemetry::Metrics,
@@ -40,9 +41,9 @@ fn fields() -> HeaderMap {
 }
 
 /// A body of its own for each, short, so that a million take two gigabytes.
-fn store(memory: &Memory, at: usize, request: &HeaderMap) {
+fn store(tiers: &Tiers, at: usize, request: &HeaderMap) {
     let chunk = Chunk::seal(Bytes::from(format!("this is page {at}")));
-    memory.keep_chunk(&chunk);
+    tiers.keep(&key(at), &chunk);
     let length = chunk.bytes.len() as u64;
     let stored = StoredParts {
         status: StatusCode::OK,
@@ -63,15 +64,17 @@ fn store(memory: &Memory, at: usize, request: &HeaderMap) {
         },
         born: Number { identity: Identity([0; 16]), n: 0 },
     };
-    memory.store(&key(at), &Arc::new(StoredResponse::new(stored)), || true);
+    // Without a disk tier nothing is waited for.
+    let stored = tiers.store(&key(at), &Arc::new(StoredResponse::new(stored)), || true).now_or_never();
+    assert_eq!(stored, Some(()));
 }
 
 /// Slot, stored response for these fields, freshness, body: what is left of a hit is putting the answer together.
-fn look_up(memory: &Memory, key: &Key, request: &HeaderMap) -> usize {
-    let Some(slot) = memory.slot(key) else { return 0 };
+fn look_up(tiers: &Tiers, key: &Key, request: &HeaderMap) -> usize {
+    let Some(slot) = tiers.slot(key) else { return 0 };
     let Some(stored) = slot.select(request) else { return 0 };
     black_box(stored.usable(RECEIVED + Duration::from_secs(60)));
-    memory.pieces(&stored.body, 0, stored.length - 1).map_or(0, |pieces| pieces.len())
+    tiers.pieces(&stored.body, 0, stored.length - 1).map_or(0, |pieces| pieces.len())
 }
 
 fn main() {
@@ -85,22 +88,22 @@ fn main() {
         if std::env::args().any(|argument| argument == "--bench") { &[10_000, 1_000_000] } else { &[100] };
     let mut group = criterion.benchmark_group("look-up");
     for &size in sizes {
-        let memory = Memory::new(ROOM, Metrics::new());
-        (0..size).for_each(|at| store(&memory, at, &request));
-        memory.settle();
+        let tiers = Tiers::new(Memory::new(ROOM, Metrics::new()), None);
+        (0..size).for_each(|at| store(&tiers, at, &request));
+        tiers.settle();
         let keys: Vec<Key> = (0..size).map(key).collect();
-        assert!(keys.iter().all(|key| look_up(&memory, key, &request) == 1), "what is stored is not found");
+        assert!(keys.iter().all(|key| look_up(&tiers, key, &request) == 1), "what is stored is not found");
         let mut asked = 0;
         group.bench_function(format!("hit of {size}"), |bencher| {
             bencher.iter(|| {
                 // A prime stride: each once, no neighbours in turn.
                 asked = (asked + 7_368_787) % size;
-                look_up(&memory, &keys[asked], &request)
+                look_up(&tiers, &keys[asked], &request)
             });
         });
         let absent = key(size);
         group.bench_function(format!("miss of {size}"), |bencher| {
-            bencher.iter(|| memory.slot(black_box(&absent)).is_some());
+            bencher.iter(|| tiers.slot(black_box(&absent)).is_some());
         });
     }
     group.finish();

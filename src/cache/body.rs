@@ -145,6 +145,11 @@ impl Body {
         }
     }
 
+    /// The names that are known, in order.
+    pub fn names(&self) -> Vec<ChunkId> {
+        self.named().iter().copied().flatten().collect()
+    }
+
     /// Whether no chunk is known.
     pub fn is_unknown(&self) -> bool {
         self.whole().is_none() && self.named().iter().all(Option::is_none)

@@ -1,10 +1,10 @@
 //! The memory tier: heads by key and chunks by digest, in one bound.
 //!
 //! moka decides what stays (TinyLFU). It may refuse a newcomer and it forgets single chunks, so a head never proves
-//! that its body is there: [`Memory::pieces`] tells, and what it does not find is a miss.
+//! that its body is there: [`Memory::pieces`] tells.
 
 use crate::{
-    cache::{Body, CHUNK, Chunk, ChunkId, Key, Slot, StoredResponse, body::chunks_of},
+    cache::{Body, CHUNK, Chunk, ChunkId, Key, Slot, body::chunks_of},
     telemetry::Metrics,
 };
 use bytes::Bytes;
@@ -59,13 +59,6 @@ impl Memory {
         }
     }
 
-    /// The slot of `key`, for people who wonder: as [`Memory::slot`], but one that is not there is not asked for. What is
-    /// looked at counts as used once (moka has no other way).
-    pub fn look_at(&self, key: &Key) -> Option<Arc<Slot>> {
-        let there = self.held.contains_key(&Name::Slot(key.clone()));
-        there.then(|| self.slot(key)).flatten()
-    }
-
     /// The bytes `first..=last` of a stored body, or `None` if a chunk is missing.
     ///
     /// All chunks are taken at once: what a reader has begun it can end, whatever is evicted meanwhile.
@@ -74,10 +67,7 @@ impl Memory {
         let mut pieces = Pieces::with_capacity(range.clone().count());
         let (start, end) = (*range.start(), *range.end());
         for i in range {
-            let Some(bytes) = body.id(i).and_then(|id| self.chunk(&id)) else {
-                self.metrics.incomplete.inc();
-                return None;
-            };
+            let bytes = body.id(i).and_then(|id| self.chunk(&id))?;
             let from = if i == start { (first % CHUNK as u64) as usize } else { 0 };
             let to = if i == end { (last % CHUNK as u64) as usize + 1 } else { bytes.len() };
             pieces.push(bytes.get(from..to).map(|_| bytes.slice(from..to))?);
@@ -98,69 +88,30 @@ impl Memory {
         self.held.contains_key(&Name::Chunk(*id))
     }
 
-    /// Is the chunk that holds the byte at `at` there just now?
-    pub fn holds_at(&self, body: &Body, at: u64) -> bool {
-        body.id((at / CHUNK as u64) as usize).is_some_and(|id| self.has_chunk(&id))
-    }
-
-    /// Are all chunks of a body there just now?
-    pub fn holds(&self, body: &Body) -> bool {
-        body.whole().is_some_and(|names| names.iter().all(|id| self.has_chunk(id)))
-    }
-
-    /// Are the chunks with the bytes `first..=last` of a body there just now?
-    pub fn holds_bytes(&self, body: &Body, first: u64, last: u64) -> bool {
-        chunks_of(first, last).all(|i| body.id(i).is_some_and(|id| self.has_chunk(&id)))
-    }
-
     /// Keeps a sealed chunk.
     pub fn keep_chunk(&self, chunk: &Chunk) {
         self.held.insert(Name::Chunk(chunk.id), Held::Chunk(chunk.bytes.clone()));
     }
 
-    /// Stores `stored` under `key` unless `admit`, asked with the slot in hand, says no.
-    pub fn store(&self, key: &Key, stored: &Arc<StoredResponse>, admit: impl FnOnce() -> bool) {
+    /// Is something under `key` just now? It does not count as used.
+    pub(super) fn has_slot(&self, key: &Key) -> bool {
+        self.held.contains_key(&Name::Slot(key.clone()))
+    }
+
+    /// Changes what stands under `key` as `decide` says, which is given what stands there now. Of changes to one key none is
+    /// decided before the one before it has come about.
+    pub(super) fn change(&self, key: &Key, decide: impl FnOnce(Option<Arc<Slot>>) -> Change) {
         self.held.entry(Name::Slot(key.clone())).and_compute_with(|entry| {
-            if !admit() {
-                return Op::Nop;
-            }
-            let with = match entry.map(|e| e.into_value()) {
-                Some(Held::Slot(slot)) => slot.with(stored.clone()),
-                _ => Slot::default().with(stored.clone()),
+            let slot = match entry.map(|entry| entry.into_value()) {
+                Some(Held::Slot(slot)) => Some(slot),
+                _ => None,
             };
-            Op::Put(Held::Slot(Arc::new(with)))
-        });
-    }
-
-    /// Puts `new`, a freshened response, in place of the one it was made from or of another made from that, if one still
-    /// stands under `key`. Tells whether one did.
-    pub fn freshen(&self, key: &Key, new: &Arc<StoredResponse>) -> bool {
-        let mut stood = false;
-        self.held.entry(Name::Slot(key.clone())).and_compute_with(|entry| {
-            let Some(Held::Slot(slot)) = entry.map(|e| e.into_value()) else { return Op::Nop };
-            let Some(old) = slot.responses().iter().find(|old| old.same_body(new)) else { return Op::Nop };
-            stood = true;
-            // Of several validations at once the one that left last knows most.
-            if old.born.identity == new.born.identity && old.born.n > new.born.n {
-                return Op::Nop;
+            match decide(slot) {
+                Change::Stays => Op::Nop,
+                Change::Becomes(slot) => Op::Put(Held::Slot(slot)),
+                Change::Goes => Op::Remove,
             }
-            Op::Put(Held::Slot(Arc::new(slot.with(new.clone()))))
         });
-        stood
-    }
-
-    /// Takes away what has this body: the origin has something else now, which is not stored.
-    pub fn withdraw(&self, key: &Key, body: &Arc<Body>) {
-        self.held.entry(Name::Slot(key.clone())).and_compute_with(|entry| {
-            let Some(Held::Slot(slot)) = entry.map(|e| e.into_value()) else { return Op::Nop };
-            let left = slot.without(body);
-            if left.responses().is_empty() { Op::Remove } else { Op::Put(Held::Slot(Arc::new(left))) }
-        });
-    }
-
-    /// Forgets what stands under `key`. Tells whether something did.
-    pub fn forget(&self, key: &Key) -> bool {
-        self.held.remove(&Name::Slot(key.clone())).is_some()
     }
 
     /// Applies what moka has put off, and tells the gauges. Called after each fill and once a second.
@@ -169,6 +120,16 @@ impl Memory {
         self.metrics.memory_bytes.set(self.held.weighted_size() as i64);
         self.metrics.stored_entries.set(self.held.entry_count() as i64);
     }
+}
+
+/// What becomes of a slot.
+pub(super) enum Change {
+    /// Nothing.
+    Stays,
+    /// This.
+    Becomes(Arc<Slot>),
+    /// It goes.
+    Goes,
 }
 
 /// The bytes of a body or of a part of it, in order.

@@ -1,4 +1,4 @@
-//! The cache engine's store: key, slot, stored response, body, memory tier.
+//! The cache engine's store: key, slot, stored response, body, and the tiers that hold them.
 
 mod body;
 mod disk;
@@ -6,6 +6,7 @@ mod key;
 mod memory;
 mod settings;
 mod stored;
+mod tiers;
 
 pub use body::{Body, CHUNK, Chunk, ChunkId};
 pub use disk::{
@@ -16,3 +17,4 @@ pub use key::{Key, KeyParts};
 pub use memory::{Memory, Pieces};
 pub use settings::CacheSettings;
 pub use stored::{Selecting, Slot, StoredParts, StoredResponse, Use};
+pub use tiers::{Raised, Tier, Tiers};

@@ -9,8 +9,10 @@ pub struct CacheSettings {
     pub memory: u64,
     /// Longest body that is stored, bytes. Longer ones are streamed through.
     pub body_limit: u64,
-    /// Bytes a fill may hold for readers that are behind, and bring ahead of the first of them.
+    /// Bytes a fill may hold for readers that are behind.
     pub fill_window: u64,
+    /// Bytes a fill may bring ahead of the first of its readers.
+    pub read_ahead: u64,
     /// How long a reader that holds up others may make no progress.
     pub lag_limit: Duration,
     /// How long a request does not wait for a fill of what could not be stored last time.
@@ -23,6 +25,7 @@ impl Default for CacheSettings {
             memory: 256 << 20,
             body_limit: 16 << 30,
             fill_window: 16 << 20,
+            read_ahead: 16 << 20,
             lag_limit: Duration::from_secs(10),
             pass_mark: Duration::from_secs(10),
         }
@@ -30,9 +33,12 @@ impl Default for CacheSettings {
 }
 
 impl CacheSettings {
-    /// Longest body that is stored, bytes. One whose missing chunks cannot be had again must fit into the memory tier
-    /// beside others.
-    pub fn limit(&self, chunks_can_be_had_again: bool) -> u64 {
-        if chunks_can_be_had_again { self.body_limit } else { self.body_limit.min(self.memory / 2) }
+    /// Longest body that is stored, bytes. One whose missing chunks cannot be had again must fit beside others into the memory
+    /// tier, or into the disk tier's largest folder if it has one, of so many bytes.
+    pub fn limit(&self, chunks_can_be_had_again: bool, largest_folder: Option<u64>) -> u64 {
+        match chunks_can_be_had_again {
+            true => self.body_limit,
+            false => self.body_limit.min(self.memory.max(largest_folder.unwrap_or(0)) / 2),
+        }
     }
 }

@@ -119,7 +119,11 @@ fn rules(f: &mut Formatter<'_>, told: &Explanation) -> fmt::Result {
 
 fn stored(f: &mut Formatter<'_>, told: &StoredTold, ledger: &str) -> fmt::Result {
     let selected = if told.selected { "selected: " } else { "" };
-    let whole = if told.whole { "" } else { ", not all of them here" };
+    let whole = match (told.whole, told.tier.as_str()) {
+        (false, _) => ", not all of them here",
+        (true, "disk") => ", on disk",
+        (true, _) => ", in memory",
+    };
     writeln!(f, "       - {selected}{}, {} bytes{whole}", told.status, told.length)?;
     let ttl = match told.ttl {
         0.. => format!("{} s left", told.ttl),

@@ -62,8 +62,12 @@ fn node(reload: Result<ReloadSummary, ReloadRefused>) -> Node {
             let answer = reload.clone();
             Box::pin(async move { answer })
         }),
-        explain: Arc::new(explained),
+        explain: Arc::new(|request, https, client| {
+            let told = explained(request, https, client);
+            Box::pin(async move { told })
+        }),
         not_ready: Arc::new(Vec::new),
+        notes: Arc::new(Vec::new),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -102,6 +106,7 @@ fn explained(request: http::Request<()>, https: bool, _: std::net::IpAddr) -> Ex
             status: 200,
             length: 4,
             whole: true,
+            tier: "memory".into(),
             selecting: vec![field("accept", accept)],
             fields: vec![field("content-type", "text/css")],
             age: 70,
@@ -145,7 +150,7 @@ rule     2 of 3, theme: cache
 key      scope lms, https, lms.example, /a, no query
 ledger   number 17 of 9f2c
 stored   one response
-       - selected: 200, 4 bytes
+       - selected: 200, 4 bytes, in memory
          stale: age 70 s, lifetime 60 s, over by 10 s
          validator etag: \"v1\"
          born at number 16: outdated by url 17

@@ -3,6 +3,7 @@
 //! Settings stand beside the code that obeys them; here they are read from one TOML file. Nothing is used of a file with
 //! an error in it. `config/lectern.toml` shows every setting with its default.
 
+mod disk;
 mod listeners;
 mod node;
 mod origins;
@@ -15,8 +16,13 @@ pub use node::NodeSettings;
 pub use report::{Problem, Report};
 
 use crate::{
-    cache::CacheSettings, control::ControlSettings, ledger::LedgerSettings, listener::ListenerSettings,
-    origin::OriginSettings, site::SiteSettings, telemetry::LogSettings,
+    cache::{CacheSettings, DiskSettings},
+    control::ControlSettings,
+    ledger::LedgerSettings,
+    listener::ListenerSettings,
+    origin::OriginSettings,
+    site::SiteSettings,
+    telemetry::LogSettings,
 };
 use listeners::Addresses;
 use reader::{Placed, Reader, Section};
@@ -39,6 +45,8 @@ pub struct Config {
     pub default_site: Option<String>,
     /// Tiers and fills. A change needs a restart.
     pub cache: CacheSettings,
+    /// The disk tier. A change needs a restart.
+    pub disk: DiskSettings,
     /// The ledger. A change needs a restart.
     pub ledger: LedgerSettings,
     /// The access log. A change needs a restart.
@@ -125,6 +133,7 @@ fn build<'d>(reader: &'d Reader, table: &'d DeTable<'d>) -> Config {
         sites,
         default_site,
         cache: top.table("cache").map(node::cache).unwrap_or_default(),
+        disk: top.table("disk").map(|section| disk::disk(section, &ledger.folder)).unwrap_or_default(),
         ledger,
         log: top.table("log").map(node::log).unwrap_or_default(),
         node: top.table("node").map(node::node).unwrap_or_default(),

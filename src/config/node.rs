@@ -66,10 +66,12 @@ pub(super) fn cache(section: Section<'_>) -> CacheSettings {
     let default = CacheSettings::default();
     let span =
         |key, default| section.span(key, Duration::ZERO..=Duration::from_secs(86_400)).unwrap_or(default);
+    let fill_window = section.size("fill_window", 1 << 20..=1 << 30).unwrap_or(default.fill_window);
     let settings = CacheSettings {
         memory: section.size("memory", 1 << 20..=1 << 44).unwrap_or(default.memory),
         body_limit: section.size("body_limit", 0..=1 << 44).unwrap_or(default.body_limit),
-        fill_window: section.size("fill_window", 1 << 20..=1 << 30).unwrap_or(default.fill_window),
+        fill_window,
+        read_ahead: section.size("read_ahead", 1 << 20..=1 << 40).unwrap_or(fill_window),
         lag_limit: span("lag_limit", default.lag_limit),
         pass_mark: span("pass_mark", default.pass_mark),
     };

@@ -1,6 +1,6 @@
 use super::{Config, NodeSettings, check, parse, reader::Reader};
 use crate::{
-    cache::CacheSettings,
+    cache::{CacheSettings, DiskSettings, FolderSettings},
     control::ControlSettings,
     ledger::LedgerSettings,
     listener::{ClientAuth, Deadlines, Limits, ListenerSettings, TlsSettings, TlsVersion},
@@ -57,6 +57,7 @@ fn the_reference_shows_the_defaults() {
     assert_eq!(config.control, ControlSettings::default());
     assert_eq!(config.origins, [OriginSettings::new("lms", vec![("127.0.0.1".into(), 8090)])]);
     assert_eq!(config.cache, CacheSettings::default());
+    assert_eq!(config.disk, DiskSettings::default());
     let ledger = LedgerSettings::default();
     assert_eq!(config.ledger, LedgerSettings { folder: folder.join(&ledger.folder), ..ledger });
     assert_eq!(config.log, LogSettings::default());
@@ -81,7 +82,7 @@ fn the_reference_names_every_setting() {
     let bare: String = text
         .lines()
         .map(|line| match line.strip_prefix('#') {
-            Some(setting) if is_setting(setting) => format!("{setting}\n"),
+            Some(setting) if is_setting(setting) || setting.starts_with("[[") => format!("{setting}\n"),
             _ => format!("{line}\n"),
         })
         .collect();
@@ -242,8 +243,29 @@ fn every_setting_can_be_set() {
                 memory: 2 << 20,
                 body_limit: 1 << 30,
                 fill_window: 4 << 20,
+                read_ahead: 3 << 20,
                 lag_limit: second(3),
                 pass_mark: second(2)
+            },
+            disk: DiskSettings {
+                folders: vec![
+                    FolderSettings {
+                        path: "/disk/a".into(),
+                        limit: 1 << 30,
+                        responses: 2_000,
+                        protected_limit: 5 << 20,
+                    },
+                    FolderSettings {
+                        path: "/etc/lectern/b".into(),
+                        limit: 16 << 20,
+                        responses: 1_000_000,
+                        protected_limit: 8 << 20,
+                    },
+                ],
+                readers: 2,
+                read_queue: 3,
+                write_queue: 2 << 20,
+                flush_interval: second(4),
             },
             ledger: LedgerSettings { folder: "/var/ledger".into(), url_entries: 7 },
             log: LogSettings { access: Some("/etc/lectern/access.log".into()) },
@@ -406,6 +428,18 @@ fn what_cannot_be_meant_is_told() {
         ("[[site]]\nname = \"t\"\nhosts = \"LMS.example\"\norigin = \"lms\"".to_owned(), "site.hosts", "site `lms` (line 10) answers for `lms.example`"),
         ("[cache]\nfill_window = \"1KiB\"".to_owned(), "cache.fill_window", "1MiB"),
         ("[cache]\nmemory = \"1MB\"".to_owned(), "cache.memory", "MiB"),
+        ("[cache]\nread_ahead = \"1KiB\"".to_owned(), "cache.read_ahead", "1MiB"),
+        ("[disk]\nreaders = 0".to_owned(), "disk.readers", "from 1 to 256"),
+        ("[disk]\nflush_interval = \"2m\"".to_owned(), "disk.flush_interval", "to \"60s\""),
+        ("[[disk.folder]]\npath = \"d\"".to_owned(), "disk.folder.limit", "it is missing"),
+        ("[[disk.folder]]\nlimit = \"1GiB\"".to_owned(), "disk.folder.path", "it is missing"),
+        ("[[disk.folder]]\npath = \"d\"\nlimit = \"15MiB\"".to_owned(), "disk.folder.limit", "16MiB"),
+        ("[[disk.folder]]\npath = \"d\"\nlimit = \"1GiB\"\nprotected_limit = \"2GiB\"".to_owned(), "disk.folder.protected_limit", "above `limit`"),
+        ("[[disk.folder]]\npath = \"d\"\nlimit = \"1GiB\"\nspeed = 1".to_owned(), "disk.folder.speed", "no such setting"),
+        ("[[disk.folder]]\npath = \"d\"\nlimit = \"1GiB\"\n[[disk.folder]]\npath = \"x/../d/\"\nlimit = \"1GiB\"".to_owned(), "disk.folder.path", "is the folder of line"),
+        ("[[disk.folder]]\npath = \"d\"\nlimit = \"1GiB\"\n[[disk.folder]]\npath = \"d/e\"\nlimit = \"1GiB\"".to_owned(), "disk.folder.path", "is inside the folder of line"),
+        ("[[disk.folder]]\npath = \"ledger/disk\"\nlimit = \"1GiB\"".to_owned(), "disk.folder.path", "is inside the ledger's folder"),
+        ("[[disk.folder]]\npath = \".\"\nlimit = \"1GiB\"".to_owned(), "disk.folder.path", "the ledger's folder is inside"),
         ("[node]\nthreads = 0".to_owned(), "node.threads", "from 1 to 1024"),
         ("[node]\nerror_log = \"loud\"".to_owned(), "node.error_log", "\"warn\""),
         ("[[site]]\nname = \"t\"\nhosts = \"t\"\norigin = \"lms\"\nscope = \"lms\"".to_owned(), "site.name", "shares with nobody"),

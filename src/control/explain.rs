@@ -6,6 +6,7 @@ use axum::{
     Extension, Json,
     extract::{Query, State, rejection::QueryRejection},
 };
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,7 +18,8 @@ pub static FIELD: HeaderName = HeaderName::from_static("lectern-field");
 
 /// Explains a request with a path as its target and its host as a field, over TLS or not, from a client at this address. The
 /// node hands it in: what finds out belongs to the edge.
-pub type Explain = std::sync::Arc<dyn Fn(Request<()>, bool, IpAddr) -> Explanation + Send + Sync>;
+pub type Explain =
+    std::sync::Arc<dyn Fn(Request<()>, bool, IpAddr) -> BoxFuture<'static, Explanation> + Send + Sync>;
 
 /// The request to explain.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -61,7 +63,7 @@ pub(super) async fn explain(
     let (request, https) = request(&asked, &headers).map_err(Problem::wrong_question)?;
     tracing::debug!(%who, "explain asked by the control API");
     let client = peer.map_or(Ipv4Addr::LOCALHOST.into(), |Extension(Peer(peer))| peer.ip());
-    Ok(Json((control.explain)(request, https, client)))
+    Ok(Json((control.explain)(request, https, client).await))
 }
 
 /// The request that is asked about, and whether it comes over TLS. The error says what would be right, and repeats nothing that

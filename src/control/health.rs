@@ -18,6 +18,9 @@ pub struct Readiness {
     pub ready: bool,
     /// Why not; empty if ready.
     pub reasons: Vec<String>,
+    /// What else operations should know, though learners are served: folders of the disk tier that are off. Absent: nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// The process answers.
@@ -42,7 +45,7 @@ pub(super) async fn readyz(State(control): State<Control>) -> Response {
     }
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready, reasons })).into_response()
+    (status, Json(Readiness { ready, reasons, notes: (control.notes)() })).into_response()
 }
 
 /// The metrics in Prometheus' text form.

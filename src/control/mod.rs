@@ -58,6 +58,8 @@ pub struct Control {
     pub explain: Explain,
     /// Why the node is not ready, apart from the ledger; empty: it is.
     pub not_ready: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// What is not as it should be though the node is ready.
+    pub notes: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
 }
 
 /// See [`Control::resolve_url`].

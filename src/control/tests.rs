@@ -55,15 +55,19 @@ fn node() -> Node {
                 Box::pin(async move { answer })
             })
         },
-        explain: Arc::new(|request, https, client| Explanation {
-            method: request.method().to_string(),
-            url: format!("{https} {client} {:?}", request.headers()),
-            ..Explanation::default()
+        explain: Arc::new(|request, https, client| {
+            let told = Explanation {
+                method: request.method().to_string(),
+                url: format!("{https} {client} {:?}", request.headers()),
+                ..Explanation::default()
+            };
+            Box::pin(async move { told })
         }),
         not_ready: {
             let reasons = reasons.clone();
             Arc::new(move || reasons.lock().unwrap().clone())
         },
+        notes: Arc::new(Vec::new),
     };
     Node { api: Api::new(control), ledger, token: made.token, reload, reasons, dir }
 }

@@ -13,12 +13,21 @@ use std::{sync::Arc, time::SystemTime};
 pub(super) enum Found {
     /// A stored response that may serve now.
     Serves { stored: Arc<StoredResponse>, ttl: i64, refresh: bool },
+    /// Nothing in memory; something may be on disk.
+    Below,
     /// Nothing is looked for: the origin alone answers, and why.
     Relays(Fwd),
     /// Nothing is looked for: another process serves in the place of this one.
     HandedOver,
     /// Nothing that may serve without asking.
     Asks { validates: Option<Arc<StoredResponse>>, on_error: bool, why: Fwd },
+}
+
+impl Found {
+    /// Nothing of use, and why.
+    const fn nothing(why: Fwd) -> Found {
+        Found::Asks { validates: None, on_error: false, why }
+    }
 }
 
 /// How a request goes on that nothing stored answers.
@@ -65,7 +74,7 @@ impl Edge {
         now: SystemTime,
         outdated: impl FnOnce(&StoredResponse) -> bool,
     ) -> Found {
-        let nothing = |why| Found::Asks { validates: None, on_error: false, why };
+        let nothing = Found::nothing;
         let Some(slot) = slot else { return nothing(Fwd::UriMiss) };
         let Some(stored) = slot.select(&visit.parts.headers) else { return nothing(Fwd::VaryMiss) };
         if outdated(stored) {
@@ -75,7 +84,9 @@ impl Edge {
             Use::Fresh { ttl } => Found::Serves { stored: stored.clone(), ttl, refresh: false },
             Use::WhileRevalidating { ttl } => Found::Serves { stored: stored.clone(), ttl, refresh: true },
             // To be told that a body which is not there has not changed helps nobody.
-            Use::Validate { .. } if stored.content_tag().is_none() && !self.0.memory.holds(&stored.body) => {
+            Use::Validate { .. }
+                if stored.content_tag().is_none() && !self.0.tiers.may_have(&stored.body) =>
+            {
                 nothing(Fwd::Stale)
             }
             Use::Validate { on_error } => {
@@ -106,7 +117,29 @@ impl Edge {
 
     /// The names the slot of a request is known to select by.
     pub(super) fn selecting(&self, visit: &Visit) -> Vec<http::HeaderName> {
-        self.0.memory.slot(&visit.route.key).map_or_else(Vec::new, |slot| slot.selecting_names())
+        let slot = self.0.tiers.slot(&visit.route.key).or_else(|| visit.raised.clone());
+        slot.map_or_else(Vec::new, |slot| slot.selecting_names())
+    }
+
+    /// What the slot from disk comes to, where memory has none.
+    pub(super) async fn look_below(&self, visit: &mut Visit) -> Found {
+        (visit.raised, visit.looked_below) = (self.0.tiers.raise(&visit.route.key).await, true);
+        let visit = &*visit;
+        self.look_up(visit, visit.raised.as_deref(), visit.account.time, |stored| {
+            self.outdated(visit, stored)
+        })
+    }
+
+    /// What was found, looked at again with what only the disk itself can tell: to be told that a body which is not there has
+    /// not changed helps nobody.
+    pub(super) async fn on_reflection(&self, found: Found) -> Found {
+        if let Found::Asks { validates: Some(stored), why, .. } = &found
+            && stored.content_tag().is_none()
+            && !self.0.tiers.has(&stored.body).await
+        {
+            return Found::nothing(*why);
+        }
+        found
     }
 
     /// How a request goes on that was not answered from what was found.
@@ -114,6 +147,7 @@ impl Edge {
         let (validates, fallback, why) = match found {
             Found::Relays(why) => return Way::Relays { why, own: None },
             Found::HandedOver => return Way::Relays { why: Fwd::Bypass, own: Some(Own::HandedOver) },
+            Found::Below => (None, None, Fwd::UriMiss),
             // A chunk is gone: as if nothing had been found.
             Found::Serves { .. } => (None, None, Fwd::Miss),
             Found::Asks { validates, on_error, why } => {

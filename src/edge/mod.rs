@@ -3,7 +3,7 @@
 //! ```text
 //! client ── listener ── site ── rules ──┬── refuse
 //!                                       ├── pass ───────────────────────── relay ── origin
-//!                                       └── cache ── look up ──┬── hit, stale
+//!                                       └── cache ── look up ──┬── hit, stale: from memory, from disk
 //!                                                              └── obtain: join or begin a fill ── origin
 //! ```
 //!
@@ -20,16 +20,17 @@ mod route;
 mod visit;
 
 use crate::{
-    cache::{Key, Memory},
+    cache::{Key, StoredResponse, Tiers},
     clock,
-    fill::{Fills, Obtained},
+    fill::{Fills, Obtained, Wanted},
     http_caching::{Directives, Fwd, status_field},
     ledger::Ledger,
     listener::{Connection, Refused, RequestBody, Serve},
-    response::{Account, Accounts, Arrival, Body, Plain},
+    response::{Account, Accounts, Arrival, Body, Part, Plain},
     site::Sites,
     telemetry::{Fault, Outcome},
 };
+use answer::From;
 use arc_swap::ArcSwap;
 pub use handover::{Handover, Outdated};
 use http::{Request, Response, StatusCode};
@@ -46,8 +47,8 @@ pub struct Edge(Arc<Parts>);
 pub struct Parts {
     /// Sites and rules; swapped whole by a reload. A request takes one snapshot and keeps it.
     pub sites: ArcSwap<Sites>,
-    /// The memory tier.
-    pub memory: Memory,
+    /// Where what is stored is.
+    pub tiers: Tiers,
     /// All fills.
     pub fills: Arc<Fills>,
     /// The ledger.
@@ -127,11 +128,20 @@ impl Edge {
             }
         };
         let ((parts, body), peer) = (request.into_parts(), connection.peer.ip());
-        Ok(Box::new(Visit { parts, body: Some(body), route, account, trusted: connection.trusted, peer }))
+        Ok(Box::new(Visit {
+            parts,
+            body: Some(body),
+            route,
+            account,
+            trusted: connection.trusted,
+            peer,
+            raised: None,
+            looked_below: false,
+        }))
     }
 
     /// What needs no origin: a refusal by rule, and what is stored and may serve. Else what was found, for [`Edge::ask`].
-    fn at_once(&self, mut visit: Box<Visit>) -> Result<Response<Body>, (Box<Visit>, Found)> {
+    fn at_once(&self, visit: Box<Visit>) -> Result<Response<Body>, (Box<Visit>, Found)> {
         match visit.course() {
             Course::Refuses(status) => {
                 let plain = Plain::new(status, "rule");
@@ -141,33 +151,71 @@ impl Edge {
             Course::LooksUp if self.0.handover.has_begun() => return Err((visit, Found::HandedOver)),
             Course::LooksUp => {}
         }
+        let slot = self.0.tiers.slot(&visit.route.key);
+        if slot.is_none() && self.0.tiers.may_be_below(&visit.route.key) {
+            return Err((visit, Found::Below));
+        }
         let now = visit.account.time;
-        let slot = self.0.memory.slot(&visit.route.key);
         let found = self.look_up(&visit, slot.as_deref(), now, |stored| self.outdated(&visit, stored));
+        self.serve_at_hand(visit, found)
+    }
+
+    /// The answer from what is in memory. Else what was found.
+    fn serve_at_hand(
+        &self,
+        mut visit: Box<Visit>,
+        found: Found,
+    ) -> Result<Response<Body>, (Box<Visit>, Found)> {
         let Found::Serves { stored, ttl, refresh } = &found else { return Err((visit, found)) };
         let Some(at_hand) = self.at_hand(&mut visit, stored) else { return Err((visit, found)) };
-        if *refresh {
+        Ok(self.serve(visit, stored, (*ttl, *refresh), at_hand))
+    }
+
+    /// The answer from a stored response that may serve now, with what is there of it.
+    fn serve(
+        &self,
+        mut visit: Box<Visit>,
+        stored: &Arc<StoredResponse>,
+        (ttl, refresh): (i64, bool),
+        there: (Part, From),
+    ) -> Response<Body> {
+        let now = visit.account.time;
+        if refresh {
             visit.end_hop();
             self.0.fills.refresh(&visit.wanted(Some(stored.clone()), self.selecting(&visit)));
         }
-        if is_partial(&at_hand.0, stored) {
+        if is_partial(&there.0, stored) {
             let status = status_field::fwd(Fwd::Partial, None, true, false, None, None);
-            return Ok(answer::stored(visit, stored, at_hand, Outcome::Miss, status, now));
+            return answer::stored(visit, stored, there, Outcome::Miss, status, now);
         }
-        let outcome = outcome_of(*ttl);
-        Ok(answer::stored(visit, stored, at_hand, outcome, status_field::hit(*ttl), now))
+        answer::stored(visit, stored, there, outcome_of(ttl), status_field::hit(ttl), now)
     }
 
-    /// A request that the origin must be asked for: by a relay, or by a fill.
-    async fn ask(&self, mut visit: Box<Visit>, found: Found) -> Response<Body> {
-        visit.end_hop();
-        if let Found::Serves { stored, .. } = &found
-            && !Directives::request(&visit.parts.headers).only_if_cached
-            && let Some(in_hand) = self.in_hand(&mut visit, stored).await
-        {
-            let status = status_field::fwd(Fwd::Partial, None, true, false, None, None);
-            return answer::stored(visit, stored, in_hand, Outcome::Miss, status, clock::now());
+    /// A request that the disk or the origin must be asked for: read, relayed, or answered by a fill.
+    async fn ask(&self, mut visit: Box<Visit>, mut found: Found) -> Response<Body> {
+        if matches!(found, Found::Below) {
+            let below = self.look_below(&mut visit).await;
+            match self.serve_at_hand(visit, below) {
+                Ok(response) => return response,
+                Err(on) => (visit, found) = on,
+            }
         }
+        visit.end_hop();
+        let mut lacks = None;
+        if let Found::Serves { stored, ttl, refresh } = &found {
+            if let Some(here) = self.here(&mut visit, stored).await {
+                return self.serve(visit, stored, (*ttl, *refresh), here);
+            }
+            self.0.accounts.metrics.incomplete.inc();
+            if !Directives::request(&visit.parts.headers).only_if_cached
+                && let Some(fetched) = self.fetched(&mut visit, stored).await
+            {
+                let status = status_field::fwd(Fwd::Partial, None, true, false, None, None);
+                return answer::stored(visit, stored, fetched, Outcome::Miss, status, clock::now());
+            }
+            lacks = Some(stored.body.clone()).filter(|_| stored.content_tag().is_none());
+        }
+        let found = self.on_reflection(found).await;
         let (validates, fallback, why) = match self.way(&visit, found) {
             Way::Refuses => {
                 let plain = Plain::new(StatusCode::GATEWAY_TIMEOUT, "only-if-cached");
@@ -178,16 +226,17 @@ impl Edge {
             }
             Way::Obtains { validates, fallback, why } => (validates, fallback, why),
         };
-        let obtained = self.0.fills.obtain(visit.wanted(validates, self.selecting(&visit))).await;
-        if let Some(stored) =
-            fallback.filter(|stored| obtained.is_error() && self.0.memory.holds(&stored.body))
+        let wanted = Wanted { lacks, ..visit.wanted(validates, self.selecting(&visit)) };
+        let obtained = self.0.fills.obtain(wanted).await;
+        if let Some(stored) = fallback.filter(|_| obtained.is_error())
+            && self.0.tiers.has(&stored.body).await
             // Never across a record, though this request came before it.
             && !self.outdated(&visit, &stored)
-            && let Some(at_hand) = self.at_hand(&mut visit, &stored)
+            && let Some(here) = self.here(&mut visit, &stored).await
         {
             let now = clock::now();
             let status = status_field::hit(stored.freshness.ttl(now));
-            return answer::stored(visit, &stored, at_hand, Outcome::Stale, status, now);
+            return answer::stored(visit, &stored, here, Outcome::Stale, status, now);
         }
         self.obtained(visit, obtained, why).await
     }

@@ -1,7 +1,7 @@
 //! How the bytes of a body are reached that a request gets: taken at once, or read one after the other.
 
 use crate::{
-    cache::{CHUNK, Pieces, StoredResponse},
+    cache::{CHUNK, Pieces, StoredResponse, Tier},
     edge::{
         Edge,
         answer::{self, From},
@@ -26,7 +26,7 @@ pub(super) enum Reach {
 }
 
 impl Edge {
-    /// The part of a stored response that a request gets, and its bytes or who reads them, if its first byte is there now.
+    /// The part of a stored response that a request gets, and its bytes or who reads them, if its first byte is in memory now.
     ///
     /// Bytes that are there are taken at once, as far as that pins little memory: a whole window of what could not be had
     /// again, a few chunks of what could.
@@ -35,7 +35,7 @@ impl Edge {
         match self.reach(visit, stored, &part) {
             Reach::Nothing => Some((part, From::Pieces(Pieces::new()))),
             Reach::Pieces(first, last) => {
-                Some((part, From::Pieces(self.0.memory.pieces(&stored.body, first, last)?)))
+                Some((part, From::Pieces(self.0.tiers.pieces(&stored.body, first, last)?)))
             }
             Reach::Reader { first, last, there } => {
                 there.then(|| (part, From::Reader(self.read(visit, stored, first, last))))
@@ -49,21 +49,55 @@ impl Edge {
         else {
             return Reach::Nothing;
         };
-        let (memory, body) = (&self.0.memory, &stored.body);
+        let (tiers, body) = (&self.0.tiers, &stored.body);
         let again = stored.content_tag().is_some();
         let pinned = if again { PINNED } else { self.0.fills.window() };
         if last - first < pinned && !matches!(part, Part::Ranges { .. }) {
             return Reach::Pieces(first, last);
         }
-        let there = if again { memory.holds_at(body, first) } else { memory.holds(body) };
+        let there = if again { tiers.has_in_memory(body, first) } else { tiers.has_all_in_memory(body) };
         Reach::Reader { first, last, there }
     }
 
-    /// As [`Edge::at_hand`], after the origin was asked for what is missing; `None` if it does not have it.
-    pub(super) async fn in_hand(&self, visit: &mut Visit, stored: &StoredResponse) -> Option<(Part, From)> {
+    /// As [`Edge::at_hand`], with what is on disk. Of what cannot be had again all must be there before the first byte is
+    /// promised; it is read chunk by chunk all the same, so that slow clients pin little memory.
+    pub(super) async fn here(&self, visit: &mut Visit, stored: &StoredResponse) -> Option<(Part, From)> {
         if let Some(at_hand) = self.at_hand(visit, stored) {
             return Some(at_hand);
         }
+        let tiers = &self.0.tiers;
+        tiers.disk()?;
+        let part = answer::part_of(visit, stored.status, &stored.headers, Some(stored.length));
+        let (first, last) = part.bytes(stored.length)?;
+        let chunk = first / CHUNK as u64;
+        if chunk == last / CHUNK as u64 && !matches!(part, Part::Ranges { .. }) {
+            let bytes = tiers.read(&stored.body.id(chunk as usize)?)?.await?;
+            let (from, to) = ((first % CHUNK as u64) as usize, (last % CHUNK as u64) as usize + 1);
+            bytes.get(from..to)?;
+            return Some((part, From::Pieces(vec![bytes.slice(from..to)])));
+        }
+        let there = match stored.content_tag() {
+            // What turns out to be missing is asked for by itself; of a short part that is told beforehand.
+            Some(_) => last - first >= PINNED || tiers.may_have_bytes(&stored.body, first, last),
+            None => tiers.tier(&stored.body, first, last).await != Tier::None,
+        };
+        if !there {
+            return None;
+        }
+        let mut reader = self.read(visit, stored, first, last);
+        reader.is_here().await.then_some((part, From::Reader(reader)))
+    }
+
+    /// As [`Edge::here`], after the origin was asked for what is missing; `None` if it does not have it.
+    pub(super) async fn in_hand(&self, visit: &mut Visit, stored: &StoredResponse) -> Option<(Part, From)> {
+        match self.here(visit, stored).await {
+            Some(here) => Some(here),
+            None => self.fetched(visit, stored).await,
+        }
+    }
+
+    /// The part of a stored response that a request gets, with its first byte had from the origin.
+    pub(super) async fn fetched(&self, visit: &mut Visit, stored: &StoredResponse) -> Option<(Part, From)> {
         stored.content_tag()?;
         let part = answer::part_of(visit, stored.status, &stored.headers, Some(stored.length));
         let (first, last) = part.bytes(stored.length)?;

@@ -1,7 +1,7 @@
 //! A request on its way: what it says, and what it would have of a fill.
 
 use crate::{
-    cache::StoredResponse,
+    cache::{Slot, StoredResponse},
     edge::route::{Query, Route},
     fill::{FillHead, Span, Wanted, says_more},
     http_caching::{
@@ -23,6 +23,10 @@ pub(super) struct Visit {
     pub(super) route: Route,
     pub(super) account: Box<Account>,
     pub(super) trusted: bool,
+    /// The slot that was found on disk.
+    pub(super) raised: Option<Arc<Slot>>,
+    /// It was looked for there.
+    pub(super) looked_below: bool,
     /// Who is connected: the client, or a proxy before the edge.
     pub(super) peer: std::net::IpAddr,
 }
@@ -143,6 +147,8 @@ impl Visit {
             client: &self.parts.headers,
             selecting,
             validates,
+            lacks: None,
+            looked_below: self.looked_below,
             span: self.span(),
         }
     }

@@ -1,8 +1,8 @@
 //! Bodies that somebody reads or brings: so that who reads a stored body shares the runs of whoever else does.
 
 use crate::{
-    cache::{Body, Memory},
-    fill::growing::Growing,
+    cache::{Body, ChunkId, Tiers},
+    fill::growing::{Growing, Window},
 };
 use std::{
     collections::HashMap,
@@ -15,14 +15,23 @@ pub struct Bodies(Mutex<HashMap<usize, Weak<Growing>>>);
 
 impl Bodies {
     /// The growing body of `body`: the one that others use, or a new one.
-    pub fn grow(self: &Arc<Bodies>, body: &Arc<Body>, memory: &Memory, window: u64) -> Arc<Growing> {
+    pub fn grow(self: &Arc<Bodies>, body: &Arc<Body>, tiers: &Tiers, window: Window) -> Arc<Growing> {
         let mut bodies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = bodies.entry(address(body)).or_default();
         known.upgrade().unwrap_or_else(|| {
-            let grown = Arc::new(Growing::new(body.clone(), memory.clone(), window, self.clone()));
+            let grown = Arc::new(Growing::new(body.clone(), tiers.clone(), window, self.clone()));
             *known = Arc::downgrade(&grown);
             grown
         })
+    }
+
+    /// The names of all chunks of these bodies, as far as they are known.
+    pub(super) fn names(&self) -> Vec<ChunkId> {
+        let bodies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let alive: Vec<_> = bodies.values().filter_map(Weak::upgrade).collect();
+        // Not dropped under the lock, which the last owner of one takes.
+        drop(bodies);
+        alive.iter().flat_map(|growing| growing.body().names()).collect()
     }
 
     /// Nobody uses `growing` any more. Another may have come for its body meanwhile.

@@ -3,7 +3,7 @@
 //! Pure: plain values in, plain values out.
 
 use crate::{
-    cache::{Body, CacheSettings, Selecting, StoredParts, StoredResponse},
+    cache::{Body, Selecting, StoredParts, StoredResponse},
     fill::{
         request::selects_nothing,
         task::{Ask, FillHead},
@@ -52,14 +52,14 @@ pub(super) fn is_failure(status: StatusCode) -> bool {
     status.is_server_error() || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
 }
 
-/// Decides on an answer that is not a 304.
+/// Decides on an answer that is not a 304. `limit`: the longest body that is stored, if its chunks can be had again and if not.
 pub(super) fn decide(
     head: Head,
     ask: &Ask,
     born: Number,
     length: Option<u64>,
     delimited_by_close: bool,
-    settings: &CacheSettings,
+    limit: impl Fn(bool) -> u64,
 ) -> Decision {
     let directives = Directives::response(&head.headers);
     let policy = ask.policy.as_deref();
@@ -67,9 +67,7 @@ pub(super) fn decide(
     let selecting = selecting(&head.headers, &ask.request.headers);
     let storable = may_keep(&head, ask, &directives).and(if delimited_by_close {
         Err("close-delimited")
-    } else if length
-        .is_some_and(|length| length > settings.limit(content_tag(&head.headers, policy).is_some()))
-    {
+    } else if length.is_some_and(|length| length > limit(content_tag(&head.headers, policy).is_some())) {
         Err("too-long")
     } else {
         Ok(())

@@ -3,10 +3,10 @@
 use super::{
     Reader,
     bodies::Bodies,
-    growing::{Cut, Growing, OTHER_BYTES, Room, RunId},
+    growing::{Cut, Growing, OTHER_BYTES, Room, RunId, Window},
 };
 use crate::{
-    cache::{Body, CHUNK, Chunk, Memory},
+    cache::{Body, CHUNK, Chunk, KeyParts, Memory, Tiers},
     telemetry::{Fault, Metrics},
 };
 use bytes::Bytes;
@@ -21,18 +21,24 @@ const WINDOW: u64 = 4 * CHUNK as u64;
 
 /// A body of which one run comes, to `end` if that is known.
 fn growing(length: Option<u64>) -> (Arc<Growing>, RunId) {
-    let memory = Memory::new(1 << 30, Metrics::new());
+    let tiers = Tiers::new(Memory::new(1 << 30, Metrics::new()), None);
     let bodies = Arc::new(Bodies::default());
-    let body = bodies.grow(&Arc::new(Body::new(length)), &memory, WINDOW);
+    let window = Window { held: WINDOW, ahead: WINDOW };
+    let body = bodies.grow(&Arc::new(Body::new(length)), &tiers, window);
     let run = body.begin(0, length);
     (body, run)
 }
 
 fn append(body: &Growing, run: RunId, piece: &[u8]) -> Result<(), Cut> {
     for chunk in body.append(run, piece)? {
-        body.memory().keep_chunk(&chunk);
+        keep(body, &chunk);
     }
     Ok(())
+}
+
+fn keep(body: &Growing, chunk: &Chunk) {
+    let key = KeyParts { scope: "a", https: false, host: "", path: "/", query: None }.key();
+    assert!(body.tiers().keep(&key, chunk).is_none(), "there is no disk");
 }
 
 fn end(body: &Growing, run: RunId) -> Option<Chunk> {
@@ -86,7 +92,7 @@ async fn readers_see_every_byte_whenever_they_come() {
     assert_eq!(early.await.unwrap().unwrap(), all);
     assert_eq!(middle.unwrap().await.unwrap().unwrap(), all);
     assert_eq!(range.await.unwrap().unwrap(), all[CHUNK - 3..CHUNK + 5]);
-    body.memory().keep_chunk(&last);
+    keep(&body, &last);
     assert_eq!(rest(Reader::new(&body, 0)).await.unwrap(), all, "and after the end");
 }
 
@@ -134,7 +140,7 @@ async fn the_last_piece_is_had_with_the_end() {
             got += piece.len();
         }
         assert_eq!(got, split);
-        body.memory().keep_chunk(&end(&body, run).unwrap());
+        keep(&body, &end(&body, run).unwrap());
         assert_eq!(rest(reader).await.unwrap(), all[split..]);
         assert_eq!(rest(Reader::new(&body, 0)).await.unwrap(), all);
     }

@@ -17,7 +17,7 @@ mod table;
 mod task;
 
 use crate::{
-    cache::{Body, CHUNK, CacheSettings, Key, Memory, Selecting, StoredResponse},
+    cache::{Body, CHUNK, CacheSettings, ChunkId, Key, Selecting, Slot, StoredResponse, Tiers},
     ledger::{Ledger, Number},
     rules::Policy,
     site::Site,
@@ -30,7 +30,7 @@ use task::{Ask, Fill, Phase};
 
 pub use bodies::Bodies;
 pub use decide::VIA;
-pub use growing::{Cut, Growing, RunId};
+pub use growing::{Cut, Growing, RunId, Window};
 pub use reader::Reader;
 pub use rehearse::Rehearsed;
 pub use request::{own_fields, says_more};
@@ -47,10 +47,12 @@ const LEAVES: u8 = 4;
 pub struct Fills {
     table: table::Table,
     bodies: Arc<bodies::Bodies>,
-    memory: Memory,
+    tiers: Tiers,
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
     settings: CacheSettings,
+    /// Bytes of the disk tier's largest folder.
+    largest_folder: Option<u64>,
 }
 
 /// What a request wants that nothing stored can give.
@@ -75,6 +77,10 @@ pub struct Wanted<'a> {
     pub selecting: Vec<HeaderName>,
     /// A stored response to validate, if it is stale by age alone.
     pub validates: Option<Arc<StoredResponse>>,
+    /// A body that is stored and not there, nor can what is missing be had: what has it is of no use.
+    pub lacks: Option<Arc<Body>>,
+    /// It was looked for on disk.
+    pub looked_below: bool,
     /// The part of the body that is wanted, if a part will do.
     pub span: Option<Span>,
 }
@@ -151,13 +157,14 @@ impl Obtained {
 impl Fills {
     /// No fills yet.
     pub fn new(
-        memory: Memory,
+        tiers: Tiers,
         ledger: Arc<Ledger>,
         metrics: Arc<Metrics>,
         settings: CacheSettings,
+        largest_folder: Option<u64>,
     ) -> Arc<Fills> {
         let (table, bodies) = (table::Table::new(), Arc::default());
-        Arc::new(Fills { table, bodies, memory, ledger, metrics, settings })
+        Arc::new(Fills { table, bodies, tiers, ledger, metrics, settings, largest_folder })
     }
 
     /// For a request with these fields, waiting for a fill of this key is not worth while: the last answer could not be
@@ -174,7 +181,7 @@ impl Fills {
     /// After an unsafe method (RFC 9111 §4.4): what stands under `key` goes, what is on its way is not stored.
     pub fn invalidate(&self, key: &Key) {
         self.table.cover(key);
-        self.memory.forget(key);
+        self.tiers.forget(key);
     }
 
     /// Obtains a response: joins a fill or begins one, and waits for its head.
@@ -190,7 +197,16 @@ impl Fills {
             let begin = Begin { alone, attempt, unread: false };
             let (fill, body, began) = match self.join_or_begin(&wanted, begin) {
                 Ok(fill) => fill,
-                Err(stored) => return Obtained::Stored(stored),
+                Err(Instead::Stored(stored)) => return Obtained::Stored(stored),
+                Err(Instead::LooksBelow) => {
+                    wanted.looked_below = true;
+                    if let Some(stored) =
+                        self.tiers.raise(wanted.key).await.and_then(|slot| self.serves(&wanted, &slot))
+                    {
+                        return Obtained::Stored(stored);
+                    }
+                    continue;
+                }
             };
             match fill.decided().await {
                 Phase::Head(head) => match heed(&head, began, wanted.client) {
@@ -239,7 +255,7 @@ impl Fills {
         self: &Arc<Self>,
         wanted: &Wanted<'_>,
         begin: Begin,
-    ) -> Result<(Arc<Fill>, Reader, bool), Arc<StoredResponse>> {
+    ) -> Result<(Arc<Fill>, Reader, bool), Instead> {
         let joined = self.table.join_or_begin(
             wanted.key,
             wanted.span,
@@ -248,8 +264,15 @@ impl Fills {
                 // Noted before any request leaves: a purge from here on covers what this fill brings. And not before others
                 // are kept from beginning one: who comes after a purge would find a fill that it covers, and begin another.
                 let born = self.ledger.last();
-                if let Some(stored) = self.stored_since(wanted) {
-                    return Err(stored);
+                match self.tiers.slot(wanted.key) {
+                    Some(slot) => {
+                        if let Some(stored) = self.serves(wanted, &slot) {
+                            return Err(Instead::Stored(stored));
+                        }
+                    }
+                    None if wanted.looked_below || begin.unread => {}
+                    None if self.tiers.may_be_below(wanted.key) => return Err(Instead::LooksBelow),
+                    None => {}
                 }
                 Ok(Arc::new(Fill::new(self, ask(wanted, self.replaces(wanted), begin), born)))
             },
@@ -277,13 +300,23 @@ impl Fills {
         reader
     }
 
+    /// Names of all chunks of bodies that somebody reads or brings.
+    pub fn in_use(&self) -> Vec<ChunkId> {
+        self.bodies.names()
+    }
+
+    /// Longest body that is stored, if its chunks can be had again or if not.
+    fn limit(&self, again: bool) -> u64 {
+        self.settings.limit(again, self.largest_folder)
+    }
+
     /// Bytes a fill may hold.
     pub fn window(&self) -> u64 {
         self.settings.fill_window
     }
 
     fn grow(&self, body: &Arc<Body>) -> Arc<Growing> {
-        self.bodies.grow(body, &self.memory, self.settings.fill_window)
+        self.bodies.grow(body, &self.tiers, Window::of(&self.settings))
     }
 
     /// Whether what `fill` brings may be for this request, as far as is known by now.
@@ -301,10 +334,13 @@ impl Fills {
         wanted.validates.clone().filter(|old| !self.outdated(wanted, old.born))
     }
 
-    fn stored_since(&self, wanted: &Wanted<'_>) -> Option<Arc<StoredResponse>> {
-        let slot = self.memory.slot(wanted.key)?;
+    /// What of a slot that came since the request looked may serve it.
+    fn serves(&self, wanted: &Wanted<'_>, slot: &Slot) -> Option<Arc<StoredResponse>> {
         let stored = slot.select(wanted.client)?;
-        let had = stored.content_tag().is_some() || self.memory.holds(&stored.body);
+        if wanted.lacks.as_ref().is_some_and(|lacked| Arc::ptr_eq(lacked, &stored.body)) {
+            return None;
+        }
+        let had = stored.content_tag().is_some() || self.tiers.may_have(&stored.body);
         let serves = had && stored.is_fresh() && !self.outdated(wanted, stored.born);
         serves.then(|| stored.clone())
     }
@@ -312,6 +348,14 @@ impl Fills {
     fn outdated(&self, wanted: &Wanted<'_>, born: Number) -> bool {
         self.ledger.outdated(&wanted.site.marks, wanted.path, wanted.query, born)
     }
+}
+
+/// Why a request begins no fill.
+enum Instead {
+    /// Somebody stored this since the request looked.
+    Stored(Arc<StoredResponse>),
+    /// Somebody may have stored something since, of which memory has let go.
+    LooksBelow,
 }
 
 /// What a request makes of the head it waited for.

@@ -1,7 +1,7 @@
 //! From an origin's answer into a run: paced by the readers, continued where the origin breaks off, ended when nobody reads.
 
 use crate::{
-    cache::Chunk,
+    cache::{CHUNK, Chunk, Key},
     clock,
     fill::{
         Fills,
@@ -25,6 +25,8 @@ const UNREAD: Duration = Duration::from_secs(3);
 const CONTINUATIONS: u8 = 2;
 /// The memory tier applies what it put off each time so many bytes of a run were given to it.
 const SETTLE: u64 = 4 << 20;
+/// How often a run whose window is full looks whether the disk has written what is in the way.
+const WRITTEN: Duration = Duration::from_millis(5);
 
 const NOBODY_READS: Cut = Cut { fault: Fault::Client, word: "nobody-reads" };
 const ABORTED: Cut = Cut { fault: Fault::Edge, word: "fill-aborted" };
@@ -61,13 +63,21 @@ pub(super) struct Run<'a> {
     fills: &'a Fills,
     growing: &'a Growing,
     id: RunId,
+    /// What it brings will stand under this.
+    key: &'a Key,
     /// Nobody waits for it, and it is brought all the same.
     unread: bool,
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(fills: &'a Fills, growing: &'a Growing, id: RunId, unread: bool) -> Run<'a> {
-        Run { fills, growing, id, unread }
+    pub(super) fn new(
+        fills: &'a Fills,
+        growing: &'a Growing,
+        id: RunId,
+        key: &'a Key,
+        unread: bool,
+    ) -> Run<'a> {
+        Run { fills, growing, id, key, unread }
     }
 
     /// Brings an answer's body to its end, and its last chunk.
@@ -123,24 +133,26 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Gives sealed chunks to the memory tier.
+    /// Gives sealed chunks to the tiers.
     fn keep(&self, sealed: impl IntoIterator<Item = Chunk>) {
-        let memory = &self.fills.memory;
+        let tiers = &self.fills.tiers;
         let mut any = false;
         for chunk in sealed {
-            memory.keep_chunk(&chunk);
+            if let Some(kept) = tiers.keep(self.key, &chunk) {
+                self.growing.offered(self.id, &chunk.id, kept);
+            }
             any = true;
         }
         let (start, came, _) = self.growing.progress(self.id);
-        if any && (came - start) % SETTLE < crate::cache::CHUNK as u64 {
-            memory.settle();
+        if any && (came - start) % SETTLE < CHUNK as u64 {
+            tiers.settle();
         }
     }
 
     /// A body whose length was not known, and is too long to be stored, passes through from here on.
     fn limit(&self) {
         let (_, came, end) = self.growing.progress(self.id);
-        if end.is_none() && came > self.fills.settings.limit(false) && self.growing.keeps() {
+        if end.is_none() && came > self.fills.limit(false) && self.growing.keeps() {
             self.growing.pass_through();
             self.fills.metrics.not_stored.with_label_values(&["too-long"]).inc();
         }
@@ -150,12 +162,18 @@ impl<'a> Run<'a> {
     async fn room(&self) {
         let room = |cx: &mut std::task::Context<'_>| self.growing.poll_room(self.id, cx);
         loop {
-            let lags = poll_fn(|cx| match room(cx) {
-                Room::Free => Poll::Ready(None),
-                Room::Lags(since) => Poll::Ready(Some(since)),
+            let in_the_way = poll_fn(|cx| match room(cx) {
                 Room::Ahead => Poll::Pending,
+                room => Poll::Ready(room),
             });
-            let Some(since) = lags.await else { return };
+            let since = match in_the_way.await {
+                Room::Free | Room::Ahead => return,
+                Room::Writing => {
+                    tokio::time::sleep(WRITTEN).await;
+                    continue;
+                }
+                Room::Lags(since) => since,
+            };
             let limit = self.fills.settings.lag_limit;
             let moves = poll_fn(|cx| match room(cx) {
                 Room::Lags(now) if now == since => Poll::Pending,

@@ -1,7 +1,7 @@
 //! A reader of a body: what a run holds, else what a tier has, else what it has the origin asked for.
 
 use crate::{
-    cache::CHUNK,
+    cache::{CHUNK, ChunkId, Raised},
     fill::{
         growing::{Begun, Cut, Found, Growing},
         slice,
@@ -11,6 +11,7 @@ use crate::{
 use bytes::Bytes;
 use std::{
     future::poll_fn,
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
@@ -18,7 +19,8 @@ use std::{
 /// A chunk is in no tier any more, and nothing says that the origin still has the same bytes.
 const MISSING: Cut = Cut { fault: Fault::Edge, word: "chunk-missing" };
 
-/// One reader of a body, for the bytes `at..end`. Holds one piece at most: what it handed over it has let go.
+/// One reader of a body, for the bytes `at..end`. Holds one piece at most, and one chunk that is read from disk: what it handed
+/// over it has let go.
 pub struct Reader {
     growing: Arc<Growing>,
     place: usize,
@@ -26,12 +28,17 @@ pub struct Reader {
     end: u64,
     /// A piece already taken.
     ahead: Option<Bytes>,
+    /// The chunk that is read from disk, for now or for next.
+    raised: Option<Raised>,
+    /// A chunk that was not on disk: not looked for there again while a run brings it.
+    lacked: Option<ChunkId>,
 }
 
 impl Reader {
     /// A reader from `at` on.
     pub fn new(growing: &Arc<Growing>, at: u64) -> Reader {
-        Reader { growing: growing.clone(), place: growing.sit(at), at, end: u64::MAX, ahead: None }
+        let (growing, place) = (growing.clone(), growing.sit(at));
+        Reader { growing, place, at, end: u64::MAX, ahead: None, raised: None, lacked: None }
     }
 
     /// Turns the reader to the bytes from `first` to `last` (or the end).
@@ -59,6 +66,11 @@ impl Reader {
 
     /// The next piece; `None` at the end, `Err` where the body was cut.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        self.poll_piece(cx, true)
+    }
+
+    /// The next piece; what is in no tier and does not come is asked for if `asks`, else the body is cut there.
+    fn poll_piece(&mut self, cx: &mut Context<'_>, asks: bool) -> Poll<Option<Result<Bytes, Cut>>> {
         if let Some(ahead) = self.ahead.take() {
             return Poll::Ready(Some(Ok(ahead)));
         }
@@ -68,16 +80,14 @@ impl Reader {
                 return Poll::Ready(None);
             }
             let found = match self.growing.find(self.place, self.at, cx) {
-                Found::Named(id) => match self.growing.memory().chunk(&id) {
-                    Some(chunk) => Found::Bytes(chunk.slice((self.at % CHUNK as u64) as usize..)),
-                    None => self.growing.wait(self.place, self.at, cx),
-                },
+                Found::Named(id) => ready!(self.poll_tiers(id, cx)),
                 found => found,
             };
             match found {
                 Found::Bytes(piece) => break piece,
                 Found::Coming => return Poll::Pending,
                 Found::Cut(cut) => return Poll::Ready(Some(Err(cut))),
+                Found::Missing | Found::Named(_) if !asks => return Poll::Ready(Some(Err(MISSING))),
                 Found::Missing | Found::Named(_) => match self.growing.begin_missing(self.place, self.at) {
                     Begun::Run { run, start, end } => slice::spawn(&self.growing, run, Some((start, end))),
                     Begun::Whole(run) => slice::spawn(&self.growing, run, None),
@@ -92,13 +102,57 @@ impl Reader {
         Poll::Ready(Some(Ok(piece)))
     }
 
+    /// The rest of the chunk of this name, from memory or from disk; else what else may bring it.
+    fn poll_tiers(&mut self, id: ChunkId, cx: &mut Context<'_>) -> Poll<Found> {
+        let tiers = self.growing.tiers().clone();
+        let offset = (self.at % CHUNK as u64) as usize;
+        if let Some(chunk) = tiers.chunk(&id) {
+            return Poll::Ready(Found::Bytes(chunk.slice(offset..)));
+        }
+        if self.lacked == Some(id)
+            && let found @ (Found::Coming | Found::Cut(_)) = self.growing.wait(self.place, self.at, cx)
+        {
+            return Poll::Ready(found);
+        }
+        if self.raised.as_ref().is_none_or(|raised| raised.id() != id) {
+            self.raised = tiers.read(&id);
+        }
+        if let Some(raised) = &mut self.raised {
+            let bytes = ready!(Pin::new(raised).poll(cx));
+            self.raised = None;
+            if let Some(bytes) = bytes {
+                self.read_ahead();
+                return Poll::Ready(Found::Bytes(bytes.slice(offset..)));
+            }
+        }
+        self.lacked = Some(id);
+        Poll::Ready(self.growing.wait(self.place, self.at, cx))
+    }
+
+    /// Has the next chunk read while this one is handed over.
+    fn read_ahead(&mut self) {
+        let (body, next) = (self.growing.body(), self.at / CHUNK as u64 + 1);
+        if next * (CHUNK as u64) < self.end.min(body.length().unwrap_or(u64::MAX)) {
+            self.raised = body.id(next as usize).and_then(|id| self.growing.tiers().read_ahead(&id));
+        }
+    }
+
+    /// Waits until the first byte is there, without having the origin asked for it. Tells whether it is.
+    pub async fn is_here(&mut self) -> bool {
+        self.first(false).await.is_ok()
+    }
+
     /// Waits until the first byte is there.
     ///
     /// # Errors
     /// It will not come.
     pub async fn ready(&mut self) -> Result<(), Cut> {
+        self.first(true).await
+    }
+
+    async fn first(&mut self, asks: bool) -> Result<(), Cut> {
         poll_fn(|cx| {
-            Poll::Ready(match ready!(self.poll_next(cx)) {
+            Poll::Ready(match ready!(self.poll_piece(cx, asks)) {
                 Some(Ok(piece)) => {
                     self.ahead = Some(piece);
                     Ok(())

@@ -94,8 +94,8 @@ impl Source {
     }
 
     /// Takes the body out of the store: the origin has another one.
-    fn withdraw(&self, growing: &Growing) {
-        self.fills.memory.withdraw(&self.key, growing.body());
+    async fn withdraw(&self, growing: &Growing) {
+        self.fills.tiers.withdraw(&self.key, growing.body()).await;
         growing.fetches_no_more();
     }
 
@@ -148,7 +148,7 @@ pub(super) fn spawn(growing: &Arc<Growing>, run: RunId, range: Option<(u64, u64)
 
 async fn bring(source: Arc<Source>, growing: Arc<Growing>, id: RunId, range: Option<(u64, u64)>) {
     let _in_flight = InFlight::new(&source.fills.metrics);
-    let run = Run::new(&source.fills, &growing, id, false);
+    let run = Run::new(&source.fills, &growing, id, &source.key, false);
     let length = growing.body().length();
     let mut answer = source.ask(range.map(|(start, end)| (start, Some(end))), length).await;
     if range.is_some() && matches!(answer, Answer::Whole(_) | Answer::NoParts) {
@@ -162,13 +162,15 @@ async fn bring(source: Arc<Source>, growing: Arc<Growing>, id: RunId, range: Opt
     let body = match answer {
         Answer::Part(body, _) | Answer::Whole(body) => body,
         Answer::Changed => {
-            source.withdraw(&growing);
+            source.withdraw(&growing).await;
             return run.fails(CHANGED);
         }
         Answer::NoParts | Answer::NotNow => return run.fails(NO_PARTS),
         Answer::Failed(failure) => return run.fails(Cut { fault: failure.fault(), word: failure.word() }),
     };
-    match run.pump(body).await {
+    let brought = run.pump(body).await;
+    source.fills.tiers.renew(&source.key, growing.body()).await;
+    match brought {
         Ok(()) => run.ends(),
         Err(cut) => run.fails(cut),
     }
@@ -183,7 +185,7 @@ pub(super) async fn go_on(growing: &Growing, run: RunId) -> Option<OriginBody> {
             Some(body)
         }
         Answer::Changed => {
-            source.withdraw(growing);
+            source.withdraw(growing).await;
             None
         }
         Answer::Part(..) | Answer::Whole(_) | Answer::NoParts | Answer::NotNow | Answer::Failed(_) => None,

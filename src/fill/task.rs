@@ -239,16 +239,16 @@ pub(super) async fn run(fills: Arc<Fills>, fill: Arc<Fill>) {
             return;
         }
     };
-    if let Some((head, run)) = answered(&fills, &fill, head, &body) {
-        let run = Run::new(&fills, &fill.body, run, fill.ask.unread);
+    if let Some((head, run)) = answered(&fills, &fill, head, &body).await {
+        let run = Run::new(&fills, &fill.body, run, &fill.ask.key, fill.ask.unread);
         match run.pump(body).await {
             Ok(()) => {
-                store(&fills, &fill, &head);
+                store(&fills, &fill, &head).await;
                 run.ends();
             }
             Err(cut) => {
                 if fill.body.can_fetch() && !fill.body.body().is_unknown() {
-                    store(&fills, &fill, &head);
+                    store(&fills, &fill, &head).await;
                 }
                 run.fails(cut);
             }
@@ -257,7 +257,7 @@ pub(super) async fn run(fills: Arc<Fills>, fill: Arc<Fill>) {
 }
 
 /// Tells the waiters what the head means. Begins the run of what is to be brought.
-fn answered(
+async fn answered(
     fills: &Arc<Fills>,
     fill: &Fill,
     mut head: Head,
@@ -265,7 +265,7 @@ fn answered(
 ) -> Option<(Arc<FillHead>, RunId)> {
     decide::arrived(&mut head);
     if head.status == StatusCode::NOT_MODIFIED {
-        fill.phase.send_replace(validated(fills, fill, &head));
+        fill.phase.send_replace(validated(fills, fill, &head).await);
         return None;
     }
     let part = match fill.ask.span {
@@ -281,12 +281,14 @@ fn answered(
     };
     let length = part.map(|part| part.length).or(body.length());
     let Decision { head, storable } =
-        decide::decide(head, &fill.ask, fill.born, length, body.delimited_by_close(), &fills.settings);
+        decide::decide(head, &fill.ask, fill.born, length, body.delimited_by_close(), |again| {
+            fills.limit(again)
+        });
     if let Err(word) = storable {
         fills.metrics.not_stored.with_label_values(&[word]).inc();
         if let Some(old) = fill.ask.replaces.as_ref().filter(|_| !decide::is_failure(head.status)) {
             // The origin has something else to say now: what it said before is withdrawn (RFC 9111 §4.3.3, G17).
-            fills.memory.withdraw(&fill.ask.key, &old.body);
+            fills.tiers.withdraw(&fill.ask.key, &old.body).await;
         }
     }
     match head.shared {
@@ -326,16 +328,16 @@ fn is_about_parts(status: StatusCode) -> bool {
 }
 
 /// What a 304 comes to. It says something only to who asked, and only of what was asked about.
-fn validated(fills: &Fills, fill: &Fill, head: &Head) -> Phase {
+async fn validated(fills: &Fills, fill: &Fill, head: &Head) -> Phase {
     let key = &fill.ask.key;
     let Some(old) = fill.ask.replaces.as_ref().filter(|_| fill.ask.conditional) else {
         return Phase::Dead(Failure::Unasked);
     };
     let Some(new) = decide::freshened(old, head, &fill.ask, fill.born).map(Arc::new) else {
-        fills.memory.withdraw(key, &old.body);
+        fills.tiers.withdraw(key, &old.body).await;
         return Phase::Dead(Failure::OtherValidator);
     };
-    if fill.is_covered() || !fills.memory.freshen(key, &new) {
+    if fill.is_covered() || !fills.tiers.freshen(key, &new).await {
         return Phase::Dead(Failure::OtherValidator);
     }
     if !new.is_fresh() && !is_outdated(fills, fill) {
@@ -352,10 +354,10 @@ fn is_outdated(fills: &Fills, fill: &Fill) -> bool {
 
 /// Stores the head that names the chunks, which were kept before it; nothing if it is not to be kept, or if a record or an
 /// unsafe method covered the fill meanwhile.
-fn store(fills: &Fills, fill: &Fill, head: &FillHead) {
+async fn store(fills: &Fills, fill: &Fill, head: &FillHead) {
     let (ask, body) = (&fill.ask, fill.body.body());
     let Some(length) = body.length().filter(|_| fill.body.keeps()) else { return };
     let stored = Arc::new(decide::stored(head, ask, length, body.clone()));
-    fills.memory.store(&ask.key, &stored, || !is_outdated(fills, fill));
-    fills.memory.settle();
+    fills.tiers.store(&ask.key, &stored, || !is_outdated(fills, fill)).await;
+    fills.tiers.settle();
 }

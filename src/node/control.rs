@@ -53,7 +53,10 @@ pub(super) fn resolve_site(edge: &Edge) -> ResolveSite {
 /// Explains a request by a dry run of the edge.
 pub(super) fn explain(edge: &Edge) -> Explain {
     let edge = edge.clone();
-    Arc::new(move |request, https, client| edge.explain(request, https, client))
+    Arc::new(move |request, https, client| {
+        let edge = edge.clone();
+        Box::pin(async move { edge.explain(request, https, client).await })
+    })
 }
 
 /// Names of the sites that share with `site`, and of their scope: a site that comes into it later brings nothing back, nor

@@ -10,7 +10,7 @@ mod supervisor;
 mod upgrade;
 
 use crate::{
-    cache::Memory,
+    cache::{Disk, DiskSettings, Hooks, Memory, Tiers},
     config::Config,
     control::{Api, Control, Tokens},
     edge::{Edge, Handover, Parts},
@@ -55,6 +55,8 @@ use upgrade::{Door, Predecessor};
 const SPARE_DESCRIPTORS: u64 = 1024;
 /// Exit code where what the node needs cannot be had, as in `sysexits.h`.
 const UNAVAILABLE: i32 = 69;
+/// What a write gets beyond the limit on the size of files.
+const SIGXFSZ: i32 = 25;
 /// How often the memory tier applies what it put off and the gauges are told.
 const UPKEEP: Duration = Duration::from_secs(1);
 
@@ -125,11 +127,15 @@ pub fn run(file: PathBuf, config: Config, upgrade: bool) -> anyhow::Result<()> {
     let ledger = Ledger::open(&config.ledger, &metrics).context("the ledger cannot be opened")?;
 
     let memory = Memory::new(config.cache.memory, metrics.clone());
-    let fills = Fills::new(memory.clone(), ledger.clone(), metrics.clone(), config.cache.clone());
+    let disk = disk(&config.disk, &memory, &metrics, predecessor.is_some())?;
+    let tiers = Tiers::new(memory, disk);
+    let largest_folder = config.disk.folders.iter().map(|folder| folder.limit).max();
+    let fills =
+        Fills::new(tiers.clone(), ledger.clone(), metrics.clone(), config.cache.clone(), largest_folder);
     let sites = ArcSwap::from_pointee(reload::sites(&config, &origins, &ledger, &metrics)?);
     let stray = metrics.rule("", "");
     let accounts = Arc::new(Accounts { log, metrics: metrics.clone(), stray });
-    let edge = Edge::new(Parts { sites, memory, fills, ledger, accounts, handover: Handover::default() });
+    let edge = Edge::new(Parts { sites, tiers, fills, ledger, accounts, handover: Handover::default() });
     let node = Arc::new(Node {
         program: std::env::current_exe().context("this program does not know where it lies")?,
         file,
@@ -150,10 +156,10 @@ pub fn run(file: PathBuf, config: Config, upgrade: bool) -> anyhow::Result<()> {
 }
 
 impl Node {
-    /// What is done once a second: the tier applies what it put off, and the gauges that nobody else moves are told.
+    /// What is done once a second: the tiers apply what they put off, and the gauges that nobody else moves are told.
     fn tend(&self) {
         let parts = self.edge.parts();
-        parts.memory.settle();
+        parts.tiers.tend();
         parts.accounts.metrics.bytes_handed.set(bytes_handed() as i64);
     }
 
@@ -198,12 +204,32 @@ impl Node {
                 Arc::new(move || Box::pin(node.clone().reload()))
             },
             explain: control::explain(&self.edge),
+            notes: {
+                let tiers = parts.tiers.clone();
+                Arc::new(move || tiers.disk().map_or_else(Vec::new, Disk::ready))
+            },
             not_ready: Arc::new(move || {
                 let stopping = self.stopping.load(Ordering::Relaxed);
                 stopping.then(|| "the node is stopping".to_owned()).into_iter().collect()
             }),
         }
     }
+}
+
+/// The disk tier, if there is to be one. Another process may be about to give its folders up.
+fn disk(
+    settings: &DiskSettings,
+    memory: &Memory,
+    metrics: &Arc<Metrics>,
+    wait_for_lock: bool,
+) -> anyhow::Result<Option<Disk>> {
+    if settings.folders.is_empty() {
+        return Ok(None);
+    }
+    let memory = memory.clone();
+    let hooks = Hooks { hot: Box::new(move |id| memory.has_chunk(id)), protected: Box::new(|_| false) };
+    let disk = Disk::open(settings, metrics, hooks, wait_for_lock);
+    Ok(Some(disk.context("the disk tier cannot be opened")?))
 }
 
 type Listening = (Vec<Arc<Listener>>, Vec<(String, Arc<Certificates>)>);
@@ -254,7 +280,10 @@ struct Upkeep {
 #[async_trait]
 impl Service for Upkeep {
     async fn start_service(&mut self, _: Option<ListenFds>, _: ShutdownWatch, _: usize) {
-        let (Ok(mut stop), Ok(mut reload), Ok(mut reopen), Ok(mut upgrade)) = (
+        // A limit on the size of files is an error of the write then, and not the end of the process.
+        let too_long = signal(SignalKind::from_raw(SIGXFSZ));
+        let (Ok(_), Ok(mut stop), Ok(mut reload), Ok(mut reopen), Ok(mut upgrade)) = (
+            too_long,
             stop::Signals::new(),
             signal(SignalKind::hangup()),
             signal(SignalKind::user_defined1()),

@@ -123,6 +123,7 @@ fn restart_needed(began: &Config, new: &Config) -> Vec<String> {
     let changed = [
         ("control.address", began.control.address != new.control.address),
         ("cache", began.cache != new.cache),
+        ("disk", began.disk != new.disk),
         ("ledger", began.ledger != new.ledger),
         ("log", began.log != new.log),
         ("node.threads", began.node.threads != new.node.threads),

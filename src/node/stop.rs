@@ -13,6 +13,8 @@ const LOOK: Duration = Duration::from_millis(20);
 const CUT: Duration = Duration::from_secs(1);
 /// How long the access log may take to its last line.
 const FLUSH: Duration = Duration::from_secs(5);
+/// How long the disk tier may take to write what waits for it.
+const WRITTEN: Duration = Duration::from_secs(10);
 
 /// SIGTERM and SIGINT. From the moment it is made none of them ends the process by itself, and none is missed.
 pub(super) struct Signals {
@@ -115,12 +117,13 @@ impl Node {
         }
     }
 
-    /// Ends the process: last log lines written, the ledger closed.
+    /// Ends the process: last log lines written, the disk tier and the ledger closed.
     pub(super) fn end(&self, code: i32) {
         let parts = self.edge.parts();
         if !parts.accounts.log.flush(FLUSH) {
             tracing::warn!("the last lines of the access log could not be written in time");
         }
+        parts.tiers.close(WRITTEN);
         parts.ledger.close();
         std::process::exit(code);
     }

@@ -128,6 +128,9 @@ pub struct StoredTold {
     pub length: u64,
     /// All of the body is there at this moment.
     pub whole: bool,
+    /// Where the body is: `memory`, `disk` (some of it only there), `none` (some of it is nowhere).
+    #[schema(example = "memory")]
+    pub tier: String,
     /// Request fields it was chosen by, with the values they had; for a field that was absent, "absent".
     pub selecting: Vec<FieldTold>,
     /// Fields of the response that its use depends on, as they are stored.

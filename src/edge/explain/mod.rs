@@ -2,14 +2,14 @@
 //!
 //! A dry run: the request is led on by the functions that lead every request ([`route::route`], [`Edge::look_up`],
 //! [`Edge::way`], [`Visit::wanted`], [`Visit::relayed`], [`Fills::rehearse`](crate::fill::Fills::rehearse)), and at each turn it
-//! is noted where it would go. No line, no counter, no memo, no fill, nothing sent; only the slot that is looked at counts as
-//! used once in the memory tier.
+//! is noted where it would go. No line, no counter, no memo, no fill, nothing sent, nothing moved; only what is looked at counts
+//! as used once in its tier.
 
 mod rule;
 mod words;
 
 use crate::{
-    cache::{Slot, StoredResponse, Use},
+    cache::{Slot, StoredResponse, Tier, Use},
     edge::{Course, Edge, Found, Reach, Visit, Way, answer, is_partial, route},
     fill::Rehearsed,
     http_caching::Directives,
@@ -40,7 +40,7 @@ const TOLD: [HeaderName; 6] = [
 impl Edge {
     /// Explains what would become of `request` (its target a path, its host a field) if it came now, over TLS or not, from a
     /// client at this address that is connected directly.
-    pub fn explain(&self, request: Request<()>, https: bool, client: IpAddr) -> Explanation {
+    pub async fn explain(&self, request: Request<()>, https: bool, client: IpAddr) -> Explanation {
         let arrival = Arrival { listener: &Arc::from("explain"), client: SocketAddr::new(client, 0), https };
         let mut account = Box::new(Account::untold(&self.0.accounts, &arrival, &request));
         let routed = route::route(&self.0.sites.load(), &request, https, &mut account);
@@ -61,8 +61,10 @@ impl Edge {
             }
             Ok(route) => {
                 let (parts, ()) = request.into_parts();
-                let visit = Visit { parts, body: None, route, account, trusted: false, peer: client };
-                self.tell_course(&mut told, visit);
+                let (raised, looked_below) = (None, true);
+                let (trusted, peer) = (false, client);
+                let visit = Visit { parts, body: None, route, account, trusted, peer, raised, looked_below };
+                self.tell_course(&mut told, visit).await;
             }
         }
         if hide {
@@ -72,7 +74,7 @@ impl Edge {
     }
 
     /// From the key to the answer.
-    fn tell_course(&self, told: &mut Explanation, mut visit: Visit) {
+    async fn tell_course(&self, told: &mut Explanation, mut visit: Visit) {
         let now = visit.account.time;
         told.url = url(&visit);
         told.key = visit.route.key.parts().map(|parts| KeyTold {
@@ -82,16 +84,13 @@ impl Edge {
             path: parts.path.to_owned(),
             query: parts.query.map(str::to_owned),
         });
-        let slot = self.0.memory.look_at(&visit.route.key);
+        let slot = self.0.tiers.look_at(&visit.route.key).await;
         let looks_up = matches!(visit.course(), Course::LooksUp);
         let selected = slot.as_ref().filter(|_| looks_up).and_then(|slot| slot.select(&visit.parts.headers));
-        let responses = slot.iter().flat_map(|slot| slot.responses());
-        told.stored = responses
-            .map(|stored| {
-                let selected = selected.is_some_and(|selected| Arc::ptr_eq(selected, stored));
-                StoredTold { selected, ..self.stored(&visit, stored, now) }
-            })
-            .collect();
+        for stored in slot.iter().flat_map(|slot| slot.responses()) {
+            let selected = selected.is_some_and(|selected| Arc::ptr_eq(selected, stored));
+            told.stored.push(StoredTold { selected, ..self.stored(&visit, stored, now).await });
+        }
         let found = match visit.course() {
             Course::Refuses(status) => {
                 told.answer = words::refused(&Plain::new(status, "rule"));
@@ -102,13 +101,13 @@ impl Edge {
                 self.look_up(&visit, slot.as_deref(), now, |stored| self.covered(&visit, stored))
             }
         };
-        (told.answer, told.origin) = self.answered(&mut visit, found, slot.as_deref());
+        (told.answer, told.origin) = self.answered(&mut visit, found, slot.as_deref()).await;
         told.answer.fill_under_way = self.0.fills.under_way(&visit.route.key);
         told.answer.pass_mark = self.0.fills.passes(&visit.route.key, &visit.parts.headers);
     }
 
     /// The answer to a request for which this was found, and what the origin would be sent.
-    fn answered(
+    async fn answered(
         &self,
         visit: &mut Visit,
         found: Found,
@@ -116,7 +115,7 @@ impl Edge {
     ) -> (AnswerTold, Option<OriginTold>) {
         if let Found::Serves { stored, ttl, refresh } = &found {
             let part = answer::part_of(visit, stored.status, &stored.headers, Some(stored.length));
-            let (there, partial) = (self.would_have(visit, stored, &part), is_partial(&part, stored));
+            let (there, partial) = (self.would_have(visit, stored, &part).await, is_partial(&part, stored));
             let only_stored = Directives::request(&visit.parts.headers).only_if_cached;
             if there && !partial {
                 let origin = refresh.then(|| {
@@ -133,16 +132,18 @@ impl Edge {
             }
         }
         visit.end_hop();
+        let found = self.on_reflection(found).await;
         self.asked(visit, found, slot)
     }
 
     /// Whether the bytes that the request would get, or the first of them, are there just now.
-    fn would_have(&self, visit: &Visit, stored: &StoredResponse, part: &Part) -> bool {
-        match self.reach(visit, stored, part) {
-            Reach::Nothing => true,
-            Reach::Pieces(first, last) => self.0.memory.holds_bytes(&stored.body, first, last),
-            Reach::Reader { there, .. } => there,
-        }
+    async fn would_have(&self, visit: &Visit, stored: &StoredResponse, part: &Part) -> bool {
+        let (first, last) = match self.reach(visit, stored, part) {
+            Reach::Nothing | Reach::Reader { there: true, .. } => return true,
+            Reach::Reader { first, .. } if stored.content_tag().is_some() => (first, first),
+            Reach::Pieces(first, last) | Reach::Reader { first, last, .. } => (first, last),
+        };
+        self.0.tiers.tier(&stored.body, first, last).await != Tier::None
     }
 
     /// What the origin would be asked for of a stored body, if parts of it can be had by its validator.
@@ -189,7 +190,11 @@ impl Edge {
     }
 
     /// What is told of a stored response, but for whether it is selected.
-    fn stored(&self, visit: &Visit, stored: &StoredResponse, now: SystemTime) -> StoredTold {
+    async fn stored(&self, visit: &Visit, stored: &StoredResponse, now: SystemTime) -> StoredTold {
+        let tier = match stored.length {
+            0 => Tier::Memory,
+            length => self.0.tiers.tier(&stored.body, 0, length - 1).await,
+        };
         let (freshness, ttl) = (&stored.freshness, stored.freshness.ttl(now));
         let word = match stored.usable(now) {
             Use::Fresh { .. } => "fresh",
@@ -207,7 +212,8 @@ impl Edge {
             selected: false,
             status: stored.status.as_u16(),
             length: stored.length,
-            whole: stored.length == 0 || self.0.memory.holds_bytes(&stored.body, 0, stored.length - 1),
+            whole: tier != Tier::None,
+            tier: tier.as_str().to_owned(),
             selecting: stored.selecting.pairs().map(selecting_field).collect(),
             fields: fields.collect(),
             age: freshness.age(now),

@@ -1,9 +1,10 @@
 //! A body that grows: one or more runs of chunks that are coming, and any number of readers at their own pace.
 //!
 //! Bytes are copied in once, into the open chunk of their run, and are readable at once; full or at the run's end the
-//! chunk is sealed. A run holds what it sealed in its **window**, outside the memory tier. When the window is full, the
-//! oldest chunks go if a reader left behind can get them again ([`Growing::fetches`]); else the run waits for its slowest
-//! reader. A body that only passes through holds no more than what its slowest reader has not read.
+//! chunk is sealed. A run holds what it sealed in its **window**, outside the tiers. When the window is full, the oldest
+//! chunks go if the disk has them by now, or if a reader left behind can have them from the origin ([`Growing::fetches`]);
+//! else the run waits for its slowest reader. A body that only passes through holds no more than what its slowest reader has
+//! not read.
 //!
 //! The lock is held for the copy of at most one piece, never across an await.
 
@@ -12,7 +13,7 @@ mod seats;
 mod state;
 
 use crate::{
-    cache::{Body, CHUNK, Chunk, ChunkId, Memory},
+    cache::{Body, CHUNK, CacheSettings, Chunk, ChunkId, Kept, Tiers},
     fill::{bodies::Bodies, slice::Source},
     telemetry::Fault,
 };
@@ -44,12 +45,27 @@ const TOO_SHORT: Cut = Cut { fault: Fault::Origin, word: "origin-closed" };
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunId(u64);
 
+/// How much of a body a run has at once, bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// For readers that are behind.
+    pub held: u64,
+    /// Ahead of its first reader.
+    pub ahead: u64,
+}
+
+impl Window {
+    /// As it is set.
+    pub fn of(settings: &CacheSettings) -> Window {
+        Window { held: settings.fill_window, ahead: settings.read_ahead }
+    }
+}
+
 /// A growing body.
 pub struct Growing {
     body: Arc<Body>,
-    memory: Memory,
-    /// Bytes a run may hold for readers behind, and be ahead of its first.
-    window: u64,
+    tiers: Tiers,
+    window: Window,
     source: OnceLock<Arc<Source>>,
     bodies: Arc<Bodies>,
     state: Mutex<State>,
@@ -93,13 +109,18 @@ pub(super) enum Room {
     Free,
     /// Its readers have enough for now.
     Ahead,
+    /// The disk has not decided yet about what is in the way.
+    Writing,
     /// A reader that has not moved since then holds up another.
     Lags(Instant),
 }
 
 impl Growing {
-    /// A body of which nothing comes yet. `window`: bytes a run may hold.
-    pub(super) fn new(body: Arc<Body>, memory: Memory, window: u64, bodies: Arc<Bodies>) -> Growing {
+    /// A body of which nothing comes yet.
+    pub(super) fn new(body: Arc<Body>, tiers: Tiers, window: Window, bodies: Arc<Bodies>) -> Growing {
+        // What is farther ahead than the window holds is on disk, or nowhere.
+        let ahead = if tiers.disk().is_some() { window.ahead } else { window.ahead.min(window.held) };
+        let window = Window { ahead, ..window };
         let state = State {
             runs: Vec::new(),
             begun: 0,
@@ -108,7 +129,7 @@ impl Growing {
             fetches: false,
             with_whole: false,
         };
-        Growing { body, memory, window, source: OnceLock::new(), bodies, state: Mutex::new(state) }
+        Growing { body, tiers, window, source: OnceLock::new(), bodies, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -121,8 +142,8 @@ impl Growing {
     }
 
     /// Where chunks are kept.
-    pub(super) fn memory(&self) -> &Memory {
-        &self.memory
+    pub(super) fn tiers(&self) -> &Tiers {
+        &self.tiers
     }
 
     /// Where what is missing can be had.
@@ -197,7 +218,7 @@ impl Growing {
             (false, true) => return Begun::Whole(state.begin(0, Some(length))),
             (false, false) => return Begun::Never,
         }
-        let held = |at| self.body.id(index(at)).is_some_and(|id| self.memory.has_chunk(&id));
+        let held = |at| self.body.id(index(at)).is_some_and(|id| self.tiers.may_have_chunk(&id));
         let mut start = at / CHUNK as u64 * CHUNK as u64;
         let mut end = (start + CHUNK as u64).min(length);
         while end < wanted && !state.has(end) && !held(end) {
@@ -224,7 +245,7 @@ impl Growing {
             run.end = Some(run.came);
             state.drop_idle();
         } else {
-            (run.start, run.held, run.came, run.shown) = (0, 0, 0, 0);
+            run.begin_again();
             run.end = self.body.length();
         }
         state.wake_readers();
@@ -264,6 +285,15 @@ impl Growing {
         state.let_go(run, self.window);
         state.wake_readers();
         Ok(sealed)
+    }
+
+    /// A chunk that the run handed over was offered to the disk.
+    pub(super) fn offered(&self, id: RunId, chunk: &ChunkId, kept: Kept) {
+        let mut state = self.state();
+        let sealed = state.run(id).and_then(|run| run.sealed.iter_mut().rev().find(|s| s.awaits(chunk)));
+        if let Some(sealed) = sealed {
+            sealed.kept = Some(kept);
+        }
     }
 
     /// The run has come to its end: seals what is open, which is the body's last chunk, and hands it over.
@@ -319,7 +349,7 @@ impl Growing {
         let run = state.run(id)?;
         run.came -= run.came % CHUNK as u64;
         if run.end == Some(run.came + 1) {
-            run.open = run.sealed.pop_back()?.into();
+            run.open = run.sealed.pop_back()?.bytes.into();
             run.came -= CHUNK as u64;
         }
         Some((run.came, run.end))
@@ -380,7 +410,9 @@ impl Growing {
 
     /// Whether a reader from `at` on can have all there is behind: nothing was let go that cannot be had again.
     pub(super) fn has_from(&self, at: u64) -> bool {
-        let state = self.state();
-        state.fetches || state.with_whole || !state.runs.iter().any(|run| run.start <= at && at < run.held)
+        let mut state = self.state();
+        state.fetches
+            || state.with_whole
+            || !state.runs.iter_mut().any(|run| run.start <= at && at < run.lost())
     }
 }

@@ -1,10 +1,11 @@
 //! The runs of a body and the places of its readers: who waits for whom, and what may be let go.
 
-use super::{Cut, Found, Room, RunId, run::Run};
+use super::{
+    Cut, Found, Room, RunId, Window,
+    run::{Run, Sealed},
+};
 use crate::cache::CHUNK;
-use bytes::BytesMut;
 use std::{
-    collections::VecDeque,
     task::{Context, Waker},
     time::Instant,
 };
@@ -44,18 +45,7 @@ impl State {
         }
         let id = RunId(self.begun);
         self.begun += 1;
-        let (sealed, open) = (VecDeque::new(), BytesMut::new());
-        self.runs.push(Run {
-            id,
-            start,
-            sealed,
-            held: start,
-            open,
-            came: start,
-            shown: start,
-            end,
-            writer: None,
-        });
+        self.runs.push(Run::new(id, start, end));
         id
     }
 
@@ -84,38 +74,48 @@ impl State {
         self.places().map(|place| place.at).min().unwrap_or(u64::MAX)
     }
 
-    pub(super) fn room(&self, run: usize, window: u64) -> Room {
-        let (run, window) = (&self.runs[run], if self.keep { window } else { CHUNK as u64 });
-        let fastest = self.readers_of(run).map(|place| place.at).max();
-        if fastest.is_some_and(|fastest| run.came >= fastest + window) {
+    /// May this run grow? What the disk has by now is let go first.
+    pub(super) fn room(&mut self, run: usize, window: Window) -> Room {
+        self.let_go(run, window);
+        let (run, keep) = (&self.runs[run], self.keep);
+        let only = CHUNK as u64;
+        let Window { held, ahead } = if keep { window } else { Window { held: only, ahead: only } };
+        let (slowest, fastest) = (self.slowest(), self.readers_of(run).map(|place| place.at).max());
+        let beyond = |at: u64, window: u64| run.came >= at.saturating_add(window);
+        if fastest.is_some_and(|fastest| beyond(fastest, ahead)) {
             return Room::Ahead;
         }
-        if self.fetches || run.came < self.slowest().saturating_add(window) {
+        // Somebody needs what the window holds, and can have it nowhere else.
+        let needed =
+            if self.fetches { fastest.is_some_and(|at| beyond(at, held)) } else { beyond(slowest, held) };
+        if !needed || (keep && !run.is_full(held)) {
             return Room::Free;
         }
-        let slowest = self.slowest();
+        if run.sealed.front().is_some_and(Sealed::is_undecided) {
+            return Room::Writing;
+        }
         let moved = self.places().filter(|place| place.at == slowest).map(|place| place.moved).min();
-        let others = self.readers_of(run).any(|place| place.at > slowest);
+        let others = !self.fetches && self.readers_of(run).any(|place| place.at > slowest);
         moved.filter(|_| others).map_or(Room::Ahead, Room::Lags)
     }
 
-    /// Lets chunks go that nobody needs any more, or that must be had again by who does; never those that the first of its
-    /// readers still needs, which is at most a window behind.
-    pub(super) fn let_go(&mut self, run: usize, window: u64) {
+    /// Lets chunks go that nobody needs any more, or that whoever does can have from disk or again from the origin. Never
+    /// those that the first of its readers still needs, which is at most a window behind, unless the run may be farther ahead
+    /// and the disk has them.
+    pub(super) fn let_go(&mut self, run: usize, window: Window) {
         let (slowest, keep, fetches) = (self.slowest(), self.keep, self.fetches);
         let within = self.runs[run].held..=self.runs[run].came;
         let first = self.places().map(|place| place.at).filter(|at| within.contains(at)).max();
         let run = &mut self.runs[run];
         while let Some(oldest) = run.sealed.front() {
-            let end = run.held + oldest.len() as u64;
-            let full = run.sealed.len() as u64 * CHUNK as u64 >= window;
-            let unread = end > slowest;
-            let needed = first.is_some_and(|first| end > first) || (unread && !fetches);
-            if if keep { !full || needed } else { unread } {
+            let end = run.held + oldest.bytes.len() as u64;
+            let (unread, kept) = (end > slowest, oldest.is_kept());
+            let by_first = first.is_some_and(|first| end > first) && !(kept && window.ahead > window.held);
+            let needed = by_first || (unread && !fetches && !kept);
+            if if keep { !run.is_full(window.held) || needed } else { unread } {
                 break;
             }
-            run.held = end;
-            run.sealed.pop_front();
+            run.let_go();
         }
     }
 

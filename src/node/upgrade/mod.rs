@@ -10,7 +10,7 @@
 //! listening             ->              (what is not handed over is bound; nothing is accepted yet)
 //!                       <-   ledger     (written to the end, closed, lock given up; purges get 503)
 //! open                  ->              (replayed; the new process could acknowledge a purge now, if it accepted)
-//!                       <-   yours      (from here on the old process only relays)
+//!                       <-   yours      (from here on the old process only relays, and gives up the disk tier)
 //! serving               ->              (the old process accepts no more, and finishes what is under way)
 //!                       <-   keys       (of what unsafe methods that end in the old process make outdated)
 //! ```

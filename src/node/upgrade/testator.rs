@@ -69,11 +69,23 @@ impl Node {
         heir.say(LEDGER).await?;
         heir.hear(OPEN, REPLAY).await?;
         let outdated = self.edge.parts().handover.begin();
-        heir.say(YOURS).await?;
-        // However long it takes: it may acknowledge purges by now, and only its end says that it does not.
-        heir.hear(SERVING, Duration::MAX).await?;
+        let serves = async {
+            heir.say(YOURS).await?;
+            // However long it takes: it may acknowledge purges by now, and only its end says that it does not.
+            heir.hear(SERVING, Duration::MAX).await
+        };
+        let ((), serves) = tokio::join!(self.give_disk_up(), serves);
+        serves?;
         tokio::spawn(heir.tell(outdated));
         Ok(())
+    }
+
+    /// Gives the folders of the disk tier up. What is being read here goes on, from files that are open.
+    async fn give_disk_up(&self) {
+        let parts = self.edge.parts();
+        if let Some(disk) = parts.tiers.disk() {
+            disk.give_up(parts.fills.in_use()).await;
+        }
     }
 
     async fn send_sockets(&self, heir: &mut Heir) -> anyhow::Result<()> {
@@ -118,6 +130,9 @@ impl Node {
             while !ledger.ready() {
                 look.tick().await;
             }
+        }
+        if let Some(disk) = self.edge.parts().tiers.disk() {
+            disk.take_back();
         }
         self.edge.parts().handover.take_back();
     }
