@@ -116,11 +116,6 @@ impl Filter {
         self.states.store(Arc::new(State { now, next: None }));
         taken
     }
-
-    /// Nothing is known any more.
-    pub(super) fn forget(&self) {
-        self.states.store(Arc::default());
-    }
 }
 
 impl Bits {
@@ -169,7 +164,7 @@ impl Bits {
         let (start, step) = (u64::from_le_bytes(numbers[0]), u64::from_le_bytes(numbers[1]) | 1);
         let bits = self.words.len() as u128 * 64;
         (0..PROBES).map(move |i| {
-            let at = (u128::from(start.wrapping_add(step.wrapping_mul(i))) * bits >> 64) as u64;
+            let at = ((u128::from(start.wrapping_add(step.wrapping_mul(i))) * bits) >> 64) as u64;
             ((at / 64) as usize, 1 << (at % 64))
         })
     }
@@ -222,8 +217,12 @@ mod tests {
         renewed.unwrap();
         assert!(filter.may_have(&digest(1)), "added while it was filled");
         assert!(filter.may_have(&digest(2)) && !filter.may_have(&digest(3)));
-        filter.forget();
-        assert!(filter.may_have(&digest(3)));
+        let renewed = filter.renew(1, |_| {
+            filter.take(b"", 0);
+            Ok(())
+        });
+        renewed.unwrap();
+        assert!(filter.may_have(&digest(3)), "what was filled is of another time");
     }
 
     #[test]

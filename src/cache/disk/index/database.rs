@@ -114,11 +114,17 @@ impl Database {
         journals(&self.folder).unwrap_or_default().iter().map(|(_, path)| bytes(path)).sum()
     }
 
-    /// Writes all that is only in journals and memory into tables.
-    pub(super) fn flush(&self) -> Result<(), DiskError> {
+    /// Has all that is only in journals and memory written into tables, by the database's own thread.
+    pub(super) fn begin_flush(&self) -> Result<(), DiskError> {
         for keyspace in self.keyspaces() {
             guarded(|| keyspace.rotate_memtable())?;
         }
+        Ok(())
+    }
+
+    /// The same, and waits for it.
+    pub(super) fn flush(&self) -> Result<(), DiskError> {
+        self.begin_flush()?;
         for keyspace in self.keyspaces() {
             self.wait_while(|| keyspace.sealed_memtable_count() > 0)?;
         }

@@ -163,11 +163,8 @@ impl Index {
         })?;
         if writer.given_up {
             let file = fs::read(self.folder.join(FILTER));
-            let taken = file.as_ref().is_ok_and(|bytes| self.filter.take(bytes, state.batch));
-            if !taken {
-                self.filter.forget();
-            }
             *writer = Writer { saved: file.is_ok(), ..Writer::default() };
+            self.filter.take(&file.unwrap_or_default(), state.batch);
             self.oldest.store(0, Ordering::Relaxed);
         }
         writer.written.clear();
@@ -355,7 +352,7 @@ impl Index {
         }
         // fjall removes a journal once all keyspaces have what it holds in tables; some take little and write none for days.
         if journals > writer.journals {
-            self.with(Database::flush)?;
+            self.with(Database::begin_flush)?;
         }
         writer.journals = journals;
         Ok(())

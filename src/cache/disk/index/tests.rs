@@ -321,7 +321,7 @@ fn counts_pages_and_order_stay_right_whatever_comes() {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x1ec7_e212);
     let (mut dice, mut model) = (Dice(seed), Model::default());
     let (_folder, index) = open();
-    for round in 0..150 {
+    for round in 0..100 {
         let changes = batch(&mut dice, &index, &mut model);
         index.commit(&changes).unwrap();
         if round % 40 == 0 {
@@ -390,10 +390,14 @@ fn the_filter_knows_what_is_there_and_outlives_a_clean_close_only() {
     drop(index);
     let index = Index::open(folder.path(), LIMIT).unwrap();
     assert!(knows(&index), "nothing was written since");
-    index.commit(&Changes { slots: vec![(b.clone(), Some(slot(&[])))], ..Changes::default() }).unwrap();
-    drop(index);
-    let index = Index::open(folder.path(), LIMIT).unwrap();
-    assert!(!knows(&index), "it ended without a close");
+    index.reopen().unwrap();
+    assert!(knows(&index));
+    index.close().unwrap();
+    let other = Index::open(folder.path(), LIMIT).unwrap();
+    other.commit(&Changes { slots: vec![(b.clone(), Some(slot(&[])))], ..Changes::default() }).unwrap();
+    drop(other);
+    index.reopen().unwrap();
+    assert!(!knows(&index), "another process has written, and ended without a close");
 }
 
 #[test]
@@ -422,10 +426,14 @@ fn files_that_nobody_wrote_so_end_no_process() {
     index.commit(&Changes { places: vec![(chunk(1), place(1))], ..Changes::default() }).unwrap();
     index.close().unwrap();
     drop(index);
+    fs::create_dir(folder.path().join("index/7.jnl")).unwrap();
+    let error = Index::open(folder.path(), LIMIT).err().unwrap();
+    assert!(matches!(error, DiskError::Panicked), "{error:?}");
+    fs::remove_dir(folder.path().join("index/7.jnl")).unwrap();
     let manifest = folder.path().join("index/keyspaces/0/current");
     fs::write(&manifest, b"nonsense").unwrap();
     let error = Index::open(folder.path(), LIMIT).err().unwrap();
-    assert!(matches!(error, DiskError::Panicked | DiskError::Store(_) | DiskError::Io(..)), "{error:?}");
+    assert!(matches!(error, DiskError::Store(_) | DiskError::Io(..)), "{error:?}");
 }
 
 #[test]
@@ -441,7 +449,7 @@ fn a_small_folder_keeps_its_journals_small() {
     let folder = tempfile::tempdir().unwrap();
     let index = Index::open(folder.path(), 48 << 20).unwrap();
     let mut most = 0;
-    for round in 0..40 {
+    for round in 0..12 {
         // A megabyte in pages: written again and again, but for the last.
         let long = body(30_000, round);
         put(&index, &[(&key("/film"), &slot(&[&long]))]);
@@ -449,5 +457,5 @@ fn a_small_folder_keeps_its_journals_small() {
     }
     assert!(most < 8 << 20, "{most} bytes of journals");
     assert!(index.bytes() < 16 << 20, "{} bytes", index.bytes());
-    assert_eq!(found(&index, &key("/film")).unwrap().responses()[0].body.id(29_999), Some(chunk(30_038)));
+    assert_eq!(found(&index, &key("/film")).unwrap().responses()[0].body.id(29_999), Some(chunk(30_010)));
 }
