@@ -10,8 +10,9 @@ mod tiers;
 
 pub use body::{Body, CHUNK, Chunk, ChunkId};
 pub use disk::{
-    Alive, BodyRecord, Changes, Counts, Disk, DiskError, DiskSettings, Filter, FolderSettings, Hooks, Index,
-    Kept, Place, Read, SegmentRecord, decode_slot, encode_slot, seal,
+    Alive, BodyRecord, Changes, Counts, Disk, DiskError, DiskSettings, Filter, FolderSettings, FolderStat,
+    Hooks, Index, Kept, OfflineError, OfflineFolder, Place, Read, SegmentRecord, Verified, decode_slot,
+    encode_slot, seal,
 };
 pub use key::{Key, KeyParts};
 pub use memory::{Memory, Pieces};

@@ -10,19 +10,20 @@ pub enum Exit {
     Done = 0,
     /// The command line is wrong.
     Usage = 64,
-    /// What was asked cannot be: a host, site or URL that the node does not know. Asking again will not help.
+    /// What was asked cannot be: a host, site or URL that the node does not know, a store with faults or of another
+    /// format. Asking again will not help.
     Data = 65,
     /// A file named on the command line cannot be read.
     NoInput = 66,
     /// Nobody answers, or not a Lectern. Nothing was done.
     Unavailable = 69,
-    /// A file cannot be written.
+    /// A file or folder cannot be written.
     CantCreate = 73,
-    /// What was to be told could not be written.
+    /// What was to be told could not be written, or a file system failed.
     Output = 74,
-    /// The node could not do it now, or its answer was lost. Ask again: doing it twice is harmless.
+    /// It could not be done now, or the node's answer was lost. Ask again: doing it twice is harmless.
     Temporary = 75,
-    /// The token is missing or not accepted.
+    /// The token is missing or not accepted; files are another user's.
     Permission = 77,
     /// The configuration has errors.
     Config = 78,

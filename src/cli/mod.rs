@@ -6,9 +6,11 @@ mod check;
 mod exit;
 mod explain;
 mod openapi;
+mod progress;
 mod purge;
 mod reload;
 mod serve;
+mod store;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -44,6 +46,8 @@ enum Command {
     /// Explain what would become of a request; changes nothing.
     #[command(after_help = call::EXIT_CODES)]
     Explain(explain::Explain),
+    /// Look after the disk tier's folders while no node uses them.
+    Store(store::Store),
     /// Make a token for the control API; it is shown once.
     Token(token::Token),
     /// Make a certificate for a machine of one's own, and the authority to trust for it.
@@ -84,6 +88,7 @@ fn run_with(args: impl IntoIterator<Item = std::ffi::OsString>, streams: &mut St
             Command::Purge(purge) => purge.run(streams),
             Command::Reload(reload) => reload.run(streams),
             Command::Explain(explain) => explain.run(streams),
+            Command::Store(store) => store.run(streams),
             Command::Token(token) => token.run(streams),
             Command::Certs(certs) => certs.run(streams),
             Command::Openapi => openapi::run(streams),

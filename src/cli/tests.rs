@@ -14,6 +14,7 @@ use crate::{
     telemetry::Metrics,
 };
 use std::{
+    fs,
     io::{Read, Write},
     net::{Shutdown, TcpListener},
     path::{Path, PathBuf},
@@ -308,4 +309,89 @@ fn a_token_and_the_line_that_accepts_it_are_printed_and_a_bad_name_is_not_taken(
     assert_eq!(lectern(&["token", "two words"]).0, Exit::Usage);
     assert_eq!(lectern(&["--version"]).0, Exit::Done);
     assert_eq!(lectern(&["nonsense"]).0, Exit::Usage);
+}
+
+/// A folder that looks like one of the disk tier, of this format.
+fn store(at: &Path, format: &str) {
+    fs::create_dir_all(at.join("segments")).unwrap();
+    fs::write(at.join("segments/00000001.seg"), "bytes").unwrap();
+    fs::write(at.join("format"), format).unwrap();
+}
+
+#[test]
+fn a_store_command_that_cannot_be_says_why_and_touches_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (newer, unknown, held, full) = (at("newer"), at("unknown"), at("held"), at("full"));
+    store(newer.as_ref(), "lectern-disk 2\n");
+    store(unknown.as_ref(), "lectern-disk one\n");
+    store(held.as_ref(), "lectern-disk 1\n");
+    store(full.as_ref(), "lectern-disk 1\n");
+    let lock = fs::File::create(Path::new(&held).join("lock")).unwrap();
+    lock.try_lock().unwrap();
+    let wrong = at("wrong.toml");
+    fs::write(&wrong, "[nod]\n").unwrap();
+    let (nothing, absent) = (at("nothing"), at("absent.toml"));
+    let table: [(&[&str], Exit, &str); 16] = [
+        (&["stat", "--folder", &nothing], Exit::NoInput, "there is no disk tier in"),
+        (&["stat", "--folder", &newer], Exit::Data, "use the version that wrote it"),
+        (&["stat", "--folder", &unknown], Exit::Data, "empty it with `lectern store clear`"),
+        (&["stat", "--folder", &held], Exit::Temporary, "in use by a node"),
+        (&["verify", "--folder", &unknown], Exit::Data, "`lectern store clear`"),
+        (&["verify", "--repair", "--folder", &held], Exit::Temporary, "in use by a node"),
+        (&["move", "--folder", &newer, &nothing], Exit::Data, "use the version that wrote it"),
+        (&["move", "--folder", &held, &nothing], Exit::Temporary, "in use by a node"),
+        (&["move", "--folder", &full, &newer], Exit::CantCreate, "no empty folder"),
+        (&["move", "--folder", &full, "--folder", &newer, &nothing], Exit::Usage, "one --folder of the 2"),
+        (&["clear", "--folder", &full], Exit::Usage, "say --yes"),
+        (&["clear", "--folder", &held, "--yes"], Exit::Temporary, "in use by a node"),
+        (&["clear", "--folder", &nothing, "--yes"], Exit::NoInput, "there is no disk tier in"),
+        (&["stat", "--folder", &full, "--config", &wrong], Exit::Usage, "cannot be used with"),
+        (&["stat", "--config", &absent], Exit::NoInput, "absent.toml"),
+        (&["stat", "--config", &wrong], Exit::Config, "did you mean `node`?"),
+    ];
+    for (args, exit, says) in table {
+        let (found, out, err) = lectern(&[&["store"], args].concat());
+        assert_eq!((found, out.as_str()), (exit, ""), "{args:?}: {err}");
+        assert!(err.contains(says), "{args:?}: {err}");
+    }
+    for folder in [&newer, &unknown, &held, &full] {
+        assert_eq!(fs::read(Path::new(folder).join("segments/00000001.seg")).unwrap(), b"bytes", "{folder}");
+    }
+    assert!(!Path::new(&nothing).exists());
+}
+
+#[test]
+fn one_folder_that_cannot_be_read_does_not_keep_the_others_from_their_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (newer, nothing, old) = (at("newer"), at("nothing"), at("old"));
+    store(newer.as_ref(), "lectern-disk 2\n");
+    store(old.as_ref(), "lectern-disk 0\n");
+    let three = ["--folder", &newer, "--folder", &nothing, "--folder", &old];
+    let (exit, out, err) = lectern(&[&["store", "stat", "--json"][..], &three].concat());
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((exit, err.lines().count()), (Exit::Data, 3), "{err}");
+    for (n, folder, says) in [(0, &newer, "format 2"), (1, &nothing, "no disk tier"), (2, &old, "clear")] {
+        assert_eq!(told["folders"][n]["folder"], **folder);
+        assert!(told["folders"][n]["error"].as_str().unwrap().contains(says), "{out}");
+    }
+    let (exit, out, err) = lectern(&[&["store", "clear", "--yes"][..], &three].concat());
+    assert_eq!((exit, err.lines().count()), (Exit::NoInput, 1), "{err}");
+    assert_eq!(out, format!("{newer} is empty\n{old} is empty\n"));
+    let left: Vec<_> = fs::read_dir(&old).unwrap().map(|found| found.unwrap().file_name()).collect();
+    assert_eq!(left, ["lock"]);
+}
+
+#[test]
+fn a_moved_folder_is_where_it_was_to_go_and_the_setting_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = fs::canonicalize(dir.path()).unwrap();
+    let (from, to) = (at.join("from"), at.join("to"));
+    store(&from, "lectern-disk 1\n");
+    let (from, to) = (from.to_str().unwrap(), to.to_str().unwrap());
+    let (exit, out, err) = lectern(&["store", "move", "--folder", from, to]);
+    assert_eq!((exit, err.as_str()), (Exit::Done, ""), "nothing is drawn where no terminal is");
+    assert_eq!(out, format!("{from} is now {to}; write `path = \"{to}\"` into its [[disk.folder]]\n"));
+    assert!(!Path::new(from).exists() && Path::new(to).join("segments/00000001.seg").is_file());
 }

@@ -23,6 +23,7 @@
 //! - `ranges`: several ranges, ranges of what grows, and cold ones: what the origin is asked for.
 //! - `shutdown`: stopping in order, and starting again.
 //! - `stale`: what is stale serves within its windows only, and never what was withdrawn.
+//! - `store`: the store commands on what a running edge has kept.
 //! - `storing`: what is never stored, and what a fill may send.
 //! - `support_selftest`: the origin and the clients do what the other tests rely on.
 //! - `tenant`: whose page it is: hosts, schemes and spellings that must not meet in one entry.
@@ -57,6 +58,7 @@ mod range;
 mod ranges;
 mod shutdown;
 mod stale;
+mod store;
 mod storing;
 mod support;
 mod support_selftest;

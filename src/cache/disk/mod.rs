@@ -34,6 +34,7 @@ pub use codec::{BodyRecord, decode_slot, encode_slot, seal};
 pub use error::DiskError;
 pub use filter::Filter;
 pub use index::{Changes, Counts, Index, SegmentRecord};
+pub use offline::{FolderStat, OfflineError, OfflineFolder, Verified};
 pub use place::Place;
 pub use queue::Kept;
 pub use reader::Read;

@@ -17,13 +17,13 @@ use std::{
     sync::Arc,
 };
 
-const LOCK: &str = "lock";
-const FORMAT: &str = "format";
-const INDEX: &str = "index";
+pub(super) const LOCK: &str = "lock";
+pub(super) const FORMAT: &str = "format";
+pub(super) const INDEX: &str = "index";
 const PROBE: &str = "probe";
 /// What stands in the format file before the number, and the number of this version.
-const FORMAT_WORD: &str = "lectern-disk ";
-const FORMAT_NUMBER: u32 = 1;
+pub(super) const FORMAT_WORD: &str = "lectern-disk ";
+pub(super) const FORMAT_NUMBER: u32 = 1;
 
 /// The lock of a folder: who has it may use what is in there.
 pub(super) struct Lock {

@@ -444,7 +444,8 @@ mod tests {
     fn a_look_up_is_shared_until_it_begins() {
         let disk = Disk::new(2, 8);
         let busy = [disk.readers.read(&id("a")), disk.readers.read(&id("b"))];
-        (disk.asked(), disk.asked());
+        disk.asked();
+        disk.asked();
         let key = key("/");
         let lookup = || Box::pin(disk.readers.slot(&key));
         let mut before = [lookup(), lookup(), lookup()];

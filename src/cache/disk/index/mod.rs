@@ -206,13 +206,7 @@ impl Index {
         self.with(|database| {
             let now = database.snapshot();
             let Some(value) = guarded(|| now.get(&database.heads, key.digest()))? else { return Ok(None) };
-            let (found, slot) = codec::decode_slot(&value, |record, names| {
-                if let Some(body) = alive.get(record.identity) {
-                    return Ok(body);
-                }
-                let names = if record.pages() == 0 { names } else { names_of(database, &now, record)? };
-                Ok(alive.note(&Arc::new(Body::known(record.identity, record.length, names))))
-            })?;
+            let (found, slot) = decoded(database, &now, &value, alive)?;
             Ok((found == *key).then_some(slot))
         })
     }
@@ -261,6 +255,22 @@ impl Index {
         self.scan(
             |database| &database.places,
             |key, value| Ok(each(ChunkId::from_bytes(digest(key)?), place_record(value)?)),
+        )
+    }
+
+    /// Every slot, by the digest of its key, until `each` says no. One that cannot be read is told as such, and the others
+    /// follow. What changes meanwhile may be missed.
+    pub fn each_slot(
+        &self,
+        mut each: impl FnMut([u8; 32], Result<Slot, DiskError>) -> bool,
+    ) -> Result<(), DiskError> {
+        let alive = Alive::default();
+        self.scan(
+            |database| &database.heads,
+            |key, value| {
+                let read = |database: &Database| decoded(database, &database.snapshot(), value, &alive);
+                Ok(each(digest(key)?, self.with(read).map(|(_, slot)| slot)))
+            },
         )
     }
 
@@ -522,6 +532,22 @@ fn page_key(identity: u128, page: u32) -> [u8; 20] {
 fn page_number(key: &[u8]) -> Result<u32, DiskError> {
     let number = key.last_chunk().ok_or(DiskError::Damaged("a page's number"))?;
     Ok(u32::from_be_bytes(*number))
+}
+
+/// A slot as it stands under its key, with the key. A body that is alive is that one.
+fn decoded(
+    database: &Database,
+    now: &Snapshot,
+    value: &[u8],
+    alive: &Alive,
+) -> Result<(Key, Slot), DiskError> {
+    codec::decode_slot(value, |record, names| {
+        if let Some(body) = alive.get(record.identity) {
+            return Ok(body);
+        }
+        let names = if record.pages() == 0 { names } else { names_of(database, now, record)? };
+        Ok(alive.note(&Arc::new(Body::known(record.identity, record.length, names))))
+    })
 }
 
 /// The names of a body that stand in pages. Those of a page that is not there are not known.

@@ -2,7 +2,7 @@
 
 use super::{Changes, Counts, Index, SegmentRecord, database::Database};
 use crate::cache::{
-    Body, CHUNK, ChunkId, DiskError, Key, Place, Slot,
+    Body, CHUNK, ChunkId, DiskError, Key, OfflineFolder, Place, Slot,
     disk::{
         Alive,
         codec::{
@@ -458,4 +458,38 @@ fn a_small_folder_keeps_its_journals_small() {
     assert!(most < 8 << 20, "{most} bytes of journals");
     assert!(index.bytes() < 16 << 20, "{} bytes", index.bytes());
     assert_eq!(found(&index, &key("/film")).unwrap().responses()[0].body.id(29_999), Some(chunk(30_010)));
+}
+
+#[test]
+fn a_slot_that_cannot_be_read_is_told_as_such_and_verified_away() {
+    let (folder, index) = open();
+    let (a, b, c) = (key("/a"), key("/b"), key("/c"));
+    let (short, long) = (slot(&[&body(3, 0), &body(0, 0)]), slot(&[&body(700, 0)]));
+    put(&index, &[(&a, &short), (&b, &short), (&c, &long)]);
+    index.with(|database| guarded(|| database.heads.insert(b.digest(), b"torn"))).unwrap();
+    let mut read = HashMap::new();
+    let each = |digest, slot: Result<Slot, DiskError>| {
+        read.insert(digest, slot.ok().map(|slot| told(&slot)));
+        true
+    };
+    index.each_slot(each).unwrap();
+    let expected = [(a.digest(), Some(told(&short))), (b.digest(), None), (c.digest(), Some(told(&long)))];
+    assert_eq!(read, HashMap::from(expected));
+    let mut asked = 0;
+    index
+        .each_slot(|_, _| {
+            asked += 1;
+            false
+        })
+        .unwrap();
+    assert_eq!(asked, 1, "no is an end");
+    drop(index);
+
+    fs::write(folder.path().join("format"), "lectern-disk 1\n").unwrap();
+    let verify = |repair| OfflineFolder::hold(folder.path()).unwrap().verify(repair, &mut |_, _| {}).unwrap();
+    let found = verify(false);
+    assert_eq!((found.bad_heads, found.faults(), found.responses, found.repaired), (1, 1, 3, 0), "{found:?}");
+    assert!(found.samples[0].contains("not as it was written"), "{found:?}");
+    assert_eq!(verify(true).repaired, 1);
+    assert_eq!(verify(false).faults(), 0);
 }

@@ -1,6 +1,7 @@
 //! The disk tier as a whole: what it keeps, through restarts, crashes and faults.
 
 mod faults;
+mod offline;
 mod reclaim;
 mod several;
 
