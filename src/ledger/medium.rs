@@ -8,6 +8,7 @@
 use super::{
     LedgerError,
     chain::{Chain, Digest, Flaw, Identity},
+    folders::{make_folder, sync_folders},
     record::Record,
 };
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -52,7 +53,7 @@ impl Medium {
     /// Opens the folder; `make` says whether a ledger may be made where none is.
     pub(super) fn open(folder: &Path, make: bool) -> Result<Medium, LedgerError> {
         if make {
-            fs::create_dir_all(folder).map_err(LedgerError::io(folder))?;
+            make_folder(folder).map_err(LedgerError::io(folder))?;
         } else if !folder.join(RECORDS).is_dir() {
             return Err(LedgerError::Replaced(folder.into()));
         }
@@ -178,6 +179,7 @@ fn create(folder: &Path) -> Result<(), LedgerError> {
     about.insert("identity", identity)?;
     database.persist(PersistMode::SyncAll)?;
     drop((about, database));
+    sync_folders(&unfinished).map_err(LedgerError::io(&unfinished))?;
     fs::rename(&unfinished, &records).map_err(LedgerError::io(&records))?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(LedgerError::io(folder))
 }

@@ -7,6 +7,7 @@
 
 mod chain;
 mod error;
+mod folders;
 mod log;
 mod medium;
 mod projection;
@@ -17,6 +18,7 @@ mod tests;
 
 pub use chain::{Flaw, Identity};
 pub use error::LedgerError;
+pub(crate) use folders::{make_folder, sync_folders};
 pub use projection::{Covering, SiteMarks};
 pub use record::Record;
 pub use settings::LedgerSettings;

@@ -8,6 +8,7 @@ use super::{
     index::Index,
     segment::{self, SEGMENTS, Segment},
 };
+use crate::ledger::make_folder;
 use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
@@ -36,7 +37,7 @@ pub(super) struct Lock {
 impl Lock {
     /// Takes the lock; the folder is made if it is not there.
     pub(super) fn take(folder: &Path) -> Result<Lock, DiskError> {
-        fs::create_dir_all(folder).map_err(DiskError::io(folder))?;
+        make_folder(folder).map_err(DiskError::io(folder))?;
         let path = folder.join(LOCK);
         let file = File::options().write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(DiskError::io(&path))?;
@@ -105,7 +106,7 @@ pub(super) struct Segments {
 /// Opens the segments that the index names, and removes other files.
 pub(super) fn open_segments(folder: &Path, index: &Index) -> Result<Segments, DiskError> {
     let inside = folder.join(SEGMENTS);
-    fs::create_dir_all(&inside).map_err(DiskError::io(&inside))?;
+    make_folder(&inside).map_err(DiskError::io(&inside))?;
     let mut there = BTreeMap::new();
     let (mut missing, mut next) = (Vec::new(), 0);
     for record in index.segments()? {

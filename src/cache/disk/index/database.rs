@@ -4,7 +4,10 @@
 //! by then. A small folder has no room for that: beyond a ceiling everything is written into tables, the database is closed,
 //! and an empty journal is put in place of the old ones ([`Database::close_flushed`]).
 
-use crate::cache::disk::{DiskError, error::guarded};
+use crate::{
+    cache::disk::{DiskError, error::guarded},
+    ledger::sync_folders,
+};
 use fjall::{
     AbstractTree, CompressionType, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode,
     compaction::Leveled,
@@ -215,6 +218,7 @@ fn create(folder: &Path) -> Result<(), DiskError> {
     guarded(|| batch.commit())?;
     database.flush()?;
     database.close_flushed()?;
+    sync_folders(&unfinished).map_err(DiskError::io(&unfinished))?;
     fs::rename(&unfinished, &index).map_err(DiskError::io(&index))?;
     sync(folder).map_err(DiskError::io(folder))
 }
