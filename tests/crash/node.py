@@ -106,6 +106,11 @@ servers = ["127.0.0.1:{origin.port}"]
         rows = (line.rsplit(' ', 1) for line in text.splitlines() if re.match(name + r'[{ ]', line) and label in line)
         return sum(float(value) for _, value in rows)
 
+    def state(self):
+        """Whether it runs, and what it said last if it does not."""
+        status = self.process.poll()
+        return 'it runs' if status is None else f'it ended with {status}: {self.tail()}'
+
     def tail(self):
         return self.log.read_text(errors='replace')[-2000:]
 

@@ -172,7 +172,7 @@ class Run:
                 life.draw = draw
                 self.round(number, life)
             except Exception as error:  # whatever it was: say of which round, and end
-                life.expected.is_wrong(f'{type(error).__name__}: {error}')
+                life.expected.is_wrong(f'{type(error).__name__}: {error}; {life.node.state()}')
             for line in life.node.panics():
                 life.expected.is_wrong(line)
             if life.expected.wrongs:

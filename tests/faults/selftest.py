@@ -58,30 +58,32 @@ class Story(unittest.TestCase):
         self.scratch = tempfile.TemporaryDirectory(prefix='lectern-faults-')
         self.addCleanup(self.scratch.cleanup)
         self.folder = Path(self.scratch.name) / 'medium'
+        self.said = Path(self.scratch.name) / 'said'
         self.begin()
 
     def begin(self, lose=False):
         self.medium = Medium(LIBRARY, self.folder, Path(self.scratch.name) / 'control', lose)
 
     def start(self, story):
-        return subprocess.Popen([sys.executable, '-c', PRELUDE + story], cwd=self.folder, env=self.medium.environment,
-                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        with self.said.open('w') as said:
+            return subprocess.Popen([sys.executable, '-c', PRELUDE + story], cwd=self.folder, env=self.medium.environment,
+                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True)
 
     def ready(self, process):
         """Waits until the story waits."""
-        self.assertEqual(process.stdout.readline(), 'ready\n')
+        self.assertEqual(process.stdout.readline(), 'ready\n', self.said.read_text())
 
     def run_story(self, story, order='none'):
         with self.start(f'wait()\n{story}') as process:
             self.ready(process)
             self.medium.obeyed(order)
             said, _ = process.communicate('\n', timeout=30)
-        self.assertEqual(process.returncode, 0, said)
+        self.assertEqual(process.returncode, 0, self.said.read_text())
         return said.strip().splitlines()
 
     def cut(self, process, order):
         self.medium.order(order)
-        self.assertEqual(process.wait(timeout=30), EXIT_CUT)
+        self.assertEqual(process.wait(timeout=30), EXIT_CUT, self.said.read_text())
         self.assertEqual(self.medium.state()['cut'], 1)
         self.assertEqual(self.medium.state()['unrestored'], 0)
 

@@ -13,6 +13,7 @@ use tokio::process::Child;
 use super::client::Client;
 use super::deadline::{eventually, within};
 use super::h2::H2;
+use super::medium::Medium;
 use super::message::{Reply, Request};
 use super::origin::Origin;
 
@@ -42,7 +43,17 @@ impl Edge {
 
     /// An edge with this configuration. `[control]`, `[log]` and the ledger's place are added.
     pub(crate) async fn with(config: &str) -> Edge {
+        Edge::in_folder(Arc::new(tempfile::tempdir().unwrap()), config).await
+    }
+
+    /// The same, with its folder [`FOLDER`](super::medium::FOLDER) on a medium that fails when told to.
+    pub(crate) async fn on_medium(config: &str) -> (Edge, Medium) {
         let folder = Arc::new(tempfile::tempdir().unwrap());
+        let medium = Medium::below(folder.path());
+        (Edge::in_folder(folder, config).await, medium)
+    }
+
+    async fn in_folder(folder: Arc<TempDir>, config: &str) -> Edge {
         let (token, line) = new_token();
         fs::write(folder.path().join("tokens"), line).unwrap();
         write_config(folder.path(), config);
@@ -269,6 +280,7 @@ fn spawn(folder: &Path, more: &[&str]) -> (Child, Arc<Mutex<Vec<String>>>) {
     let mut child = command
         .args(["serve", "--config", "lectern.toml"])
         .args(more)
+        .envs(Medium::environment(folder))
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -10,6 +10,7 @@ pub(crate) mod gate;
 pub(crate) mod goaway;
 pub(crate) mod h2;
 pub(crate) mod h2_origin;
+pub(crate) mod medium;
 pub(crate) mod message;
 pub(crate) mod origin;
 pub(crate) mod parts;
