@@ -219,6 +219,7 @@ impl Folder {
                 DiskRead::Ok
             }
             Err(Unread::Bad) => {
+                segment.spoil(&place);
                 self.is_bad(id, place);
                 DiskRead::Bad
             }

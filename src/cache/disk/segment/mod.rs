@@ -45,6 +45,8 @@ pub(super) struct Segment {
     /// Reclaim has decided of every frame that begins before this byte.
     passed: AtomicU32,
     pub(super) marks: Marks,
+    /// Frames that were found to be bad.
+    spoiled: Marks,
 }
 
 /// Why the bytes of a chunk cannot be had.
@@ -121,7 +123,8 @@ impl Segment {
 
     fn new(number: u32, path: PathBuf, file: File, end: u32, frames: u32, marks: Marks) -> Segment {
         let (end, frames) = (AtomicU32::new(end), AtomicU32::new(frames));
-        Segment { number, path, file, end, frames, passed: AtomicU32::new(0), marks }
+        let (passed, spoiled) = (AtomicU32::new(0), Marks::none());
+        Segment { number, path, file, end, frames, passed, marks, spoiled }
     }
 
     pub(super) fn number(&self) -> u32 {
@@ -245,9 +248,15 @@ impl Segment {
         place.offset < self.passed.load(Ordering::SeqCst)
     }
 
-    /// Whether the bytes of `place` were appended here.
+    /// Whether the bytes of `place` were appended here, and nobody found them bad.
     pub(super) fn has(&self, place: &Place) -> bool {
-        u64::from(place.offset) + u64::from(place.length) <= self.end().into()
+        let appended = u64::from(place.offset) + u64::from(place.length) <= self.end().into();
+        appended && !self.spoiled.is_set(place.ordinal)
+    }
+
+    /// What stands at `place` is bad: from here on it is not there, though the index names it until the next commit.
+    pub(super) fn spoil(&self, place: &Place) {
+        self.spoiled.set(place.ordinal);
     }
 
     /// Takes the file away. Who has it open can still read it.
