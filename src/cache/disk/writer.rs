@@ -79,7 +79,7 @@ impl Writer {
     /// Opens the folder, tells how that went, and works until it is told to close.
     pub(super) fn run(mut self, opened: SyncSender<Result<(), DiskError>>) {
         // Nobody may be listening any more: opening took too long.
-        _ = opened.send(self.open());
+        _ = opened.send(self.open(true));
         drop(opened);
         loop {
             match catch_unwind(AssertUnwindSafe(|| self.turn())) {
@@ -88,7 +88,7 @@ impl Writer {
                 Err(_) => {
                     // Nothing that was in memory only is to be trusted.
                     self.state = State::GivenUp;
-                    self.shut(&DiskError::Panicked, false);
+                    self.shut(&DiskError::Panicked, false, false);
                 }
             }
         }
@@ -104,7 +104,7 @@ impl Writer {
                 Ok(()) => self.works(),
                 Err(error) => self.fails(&error),
             },
-            State::Shut { again, .. } if now >= *again => _ = self.open(),
+            State::Shut { again, .. } if now >= *again => _ = self.open(false),
             _ => {}
         }
         work.orders.into_iter().all(|order| self.obey(order))
@@ -148,7 +148,7 @@ impl Writer {
                 self.folder.needed.store(None);
                 if matches!(self.state, State::GivenUp) {
                     self.state = State::Shut { again: clock::instant(), awaited: true };
-                    _ = self.open();
+                    _ = self.open(false);
                 }
             }
             Order::Close => {
@@ -166,8 +166,8 @@ impl Writer {
         }
     }
 
-    /// Opens the folder, which is shut.
-    fn open(&mut self) -> Result<(), DiskError> {
+    /// Opens the folder, which is shut. `first`: at the start of the node, which says itself why it does not start.
+    fn open(&mut self, first: bool) -> Result<(), DiskError> {
         let awaited = matches!(self.state, State::Shut { awaited: true, .. });
         match Store::open(&self.folder, &self.all, &self.hooks, self.flush_interval) {
             Ok(store) => {
@@ -176,7 +176,7 @@ impl Writer {
                 Ok(())
             }
             Err(error) => {
-                self.shut(&error, awaited);
+                self.shut(&error, awaited, first);
                 Err(error)
             }
         }
@@ -218,12 +218,13 @@ impl Writer {
         };
     }
 
-    fn shut(&mut self, error: &DiskError, awaited: bool) {
+    fn shut(&mut self, error: &DiskError, awaited: bool, first: bool) {
         self.folder.status.off(error);
-        let waits = awaited && matches!(error, DiskError::Held(_));
+        let held = matches!(error, DiskError::Held(_));
+        let waits = awaited && held;
         let pause = if waits { LOCK_PAUSE } else { self.next_pause() };
         self.state = State::Shut { again: clock::instant() + pause, awaited };
-        if !waits {
+        if !(waits || (first && held)) {
             self.say(error, "the disk folder cannot be opened; it is tried again");
         }
     }
