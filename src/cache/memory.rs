@@ -4,17 +4,22 @@
 //! that its body is there: [`Memory::pieces`] tells.
 
 use crate::{
-    cache::{Body, CHUNK, Chunk, ChunkId, Key, Slot, body::chunks_of},
+    cache::{Body, CHUNK, Chunk, ChunkId, Hooks, Key, Slot, body::chunks_of},
     telemetry::Metrics,
 };
 use bytes::Bytes;
 use moka::{ops::compute::Op, sync::Cache};
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 type Hasher = hashbrown::DefaultHashBuilder;
 
 /// Bytes moka itself takes for one entry: its map, its two queues. An estimate that errs high.
 const OVERHEAD: u64 = 256;
+/// What moka puts off is applied each time so many bytes came up from disk.
+const SETTLE: u64 = 4 << 20;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Name {
@@ -33,6 +38,8 @@ enum Held {
 pub struct Memory {
     held: Cache<Name, Held, Hasher>,
     metrics: Arc<Metrics>,
+    /// Bytes that came up from disk so far.
+    raised: Arc<AtomicU64>,
 }
 
 impl Memory {
@@ -48,7 +55,17 @@ impl Memory {
                 }
             })
             .build_with_hasher(Hasher::default());
-        Memory { held, metrics }
+        Memory { held, metrics, raised: Arc::default() }
+    }
+
+    /// What the disk tier asks and tells this one. Nothing is protected yet.
+    pub fn hooks(&self) -> Hooks {
+        let (hot, raised) = (self.clone(), self.clone());
+        Hooks {
+            hot: Box::new(move |id| hot.has_chunk(id)),
+            protected: Box::new(|_| false),
+            raised: Box::new(move |chunk| raised.raise(chunk)),
+        }
     }
 
     /// The slot of `key`.
@@ -91,6 +108,19 @@ impl Memory {
     /// Keeps a sealed chunk.
     pub fn keep_chunk(&self, chunk: &Chunk) {
         self.held.insert(Name::Chunk(chunk.id), Held::Chunk(chunk.bytes.clone()));
+    }
+
+    /// Keeps a chunk that came up from disk.
+    fn raise(&self, chunk: &Chunk) {
+        if self.has_chunk(&chunk.id) {
+            return;
+        }
+        self.keep_chunk(chunk);
+        let length = chunk.bytes.len() as u64;
+        let before = self.raised.fetch_add(length, Ordering::Relaxed);
+        if before / SETTLE != (before + length) / SETTLE {
+            self.settle();
+        }
     }
 
     /// Is something under `key` just now? It does not count as used.

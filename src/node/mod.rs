@@ -10,7 +10,7 @@ mod supervisor;
 mod upgrade;
 
 use crate::{
-    cache::{Disk, DiskSettings, Hooks, Memory, Tiers},
+    cache::{Disk, DiskSettings, Memory, Tiers},
     config::Config,
     control::{Api, Control, Tokens},
     edge::{Edge, Handover, Parts},
@@ -226,9 +226,7 @@ fn disk(
     if settings.folders.is_empty() {
         return Ok(None);
     }
-    let memory = memory.clone();
-    let hooks = Hooks { hot: Box::new(move |id| memory.has_chunk(id)), protected: Box::new(|_| false) };
-    let disk = Disk::open(settings, metrics, hooks, wait_for_lock);
+    let disk = Disk::open(settings, metrics, memory.hooks(), wait_for_lock);
     Ok(Some(disk.context("the disk tier cannot be opened")?))
 }
 

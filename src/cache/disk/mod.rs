@@ -75,6 +75,9 @@ pub struct Hooks {
     pub hot: Box<dyn Fn(&ChunkId) -> bool + Send + Sync>,
     /// It is held against reclaim, as its release is staged, active or pinned.
     pub protected: Box<dyn Fn(&ChunkId) -> bool + Send + Sync>,
+    /// It was read, and those who wait for it are told next: who comes then finds it in another tier, and nobody reads it
+    /// twice.
+    pub raised: Box<dyn Fn(&Chunk) + Send + Sync>,
 }
 
 /// The disk tier. Cheap to clone.
@@ -95,6 +98,7 @@ struct Inner {
 struct Folders {
     all: Arc<[Arc<Folder>]>,
     alive: Arc<Alive>,
+    hooks: Arc<Hooks>,
 }
 
 impl Disk {
@@ -117,7 +121,8 @@ impl Disk {
                 Arc::new(Folder::new(folder.clone(), settings.write_queue, metrics.disk.folder(&name)))
             })
             .collect();
-        let folders = Folders { all: all.clone(), alive: Arc::default() };
+        let hooks = Arc::new(hooks);
+        let folders = Folders { all: all.clone(), alive: Arc::default(), hooks: hooks.clone() };
         let full = metrics.disk.read_queue_full.clone();
         let readers = Readers::new(Arc::new(folders.clone()), settings.readers, settings.read_queue, full);
         let readers = readers.map_err(no_thread)?;
@@ -129,7 +134,6 @@ impl Disk {
             metrics: metrics.clone(),
             ended: Mutex::new(ended),
         }));
-        let hooks = Arc::new(hooks);
         let writers = all.iter().map(|folder| {
             Writer::new(folder.clone(), all.clone(), hooks.clone(), settings.flush_interval, wait_for_lock)
         });
@@ -307,7 +311,10 @@ impl Folders {
 
 impl Source for Folders {
     fn read(&self, id: &ChunkId) -> Option<Bytes> {
-        self.all.iter().filter(|folder| folder.may_have_chunk(id)).find_map(|folder| folder.read(id))
+        let mut folders = self.all.iter().filter(|folder| folder.may_have_chunk(id));
+        let bytes = folders.find_map(|folder| folder.read(id))?;
+        (self.hooks.raised)(&Chunk { id: *id, bytes: bytes.clone() });
+        Some(bytes)
     }
 
     fn slot(&self, key: &Key) -> Option<Arc<Slot>> {

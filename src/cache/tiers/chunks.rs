@@ -1,6 +1,6 @@
 //! The chunks of both tiers: where they are, and how they come up from disk.
 
-use super::{Inner, Tiers};
+use super::Tiers;
 use crate::cache::{Body, CHUNK, Chunk, ChunkId, Kept, Key, Pieces, Read, body::chunks_of};
 use bytes::Bytes;
 use std::{
@@ -10,11 +10,9 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
-/// Memory applies what it put off each time so many bytes were raised to it.
-const SETTLE: u64 = 4 << 20;
 /// Chunks that all readers together may have read before they are wanted.
 const AHEAD: usize = 64;
 
@@ -40,11 +38,10 @@ impl Tier {
     }
 }
 
-/// A chunk that is being read from disk; memory is offered it once it is there.
+/// A chunk that is being read from disk; memory has been offered it when it is there.
 pub struct Raised {
     id: ChunkId,
     read: Read,
-    tiers: Tiers,
     _ahead: Option<Ahead>,
 }
 
@@ -59,11 +56,7 @@ impl Future for Raised {
     type Output = Option<Bytes>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let bytes = ready!(Pin::new(&mut self.read).poll(cx));
-        if let Some(bytes) = &bytes {
-            self.tiers.offer(self.id, bytes);
-        }
-        Poll::Ready(bytes)
+        Pin::new(&mut self.read).poll(cx)
     }
 }
 
@@ -122,6 +115,11 @@ impl Tiers {
         }
     }
 
+    /// Is this chunk there, in memory or on disk? There it counts as used.
+    pub async fn has_chunk(&self, id: &ChunkId) -> bool {
+        self.has_chunks(std::iter::once(*id)).await != Tier::None
+    }
+
     /// Where the chunks are that hold the bytes `first..=last` of a body. What is on disk counts as used.
     pub async fn tier(&self, body: &Body, first: u64, last: u64) -> Tier {
         let ids: Option<Vec<_>> = chunks_of(first, last).map(|i| body.id(i)).collect();
@@ -144,7 +142,7 @@ impl Tiers {
     /// Reads a chunk that may be on disk.
     pub fn read(&self, id: &ChunkId) -> Option<Raised> {
         let read = self.disk().filter(|disk| disk.may_have_chunk(id))?.read(id);
-        Some(Raised { id: *id, read, tiers: self.clone(), _ahead: None })
+        Some(Raised { id: *id, read, _ahead: None })
     }
 
     /// Reads a chunk that is not in memory and will be wanted next, if all readers together have not read too many such.
@@ -163,18 +161,5 @@ impl Tiers {
     pub fn keep(&self, key: &Key, chunk: &Chunk) -> Option<Kept> {
         self.0.memory.keep_chunk(chunk);
         self.disk().map(|disk| disk.keep(key, chunk))
-    }
-
-    fn offer(&self, id: ChunkId, bytes: &Bytes) {
-        let Inner { memory, raised, .. } = &*self.0;
-        if memory.has_chunk(&id) {
-            return;
-        }
-        memory.keep_chunk(&Chunk { id, bytes: bytes.clone() });
-        let length = bytes.len() as u64;
-        let before = raised.fetch_add(length, Ordering::Relaxed);
-        if before / SETTLE != (before + length) / SETTLE {
-            memory.settle();
-        }
     }
 }

@@ -36,8 +36,6 @@ struct Inner {
     /// Changes of slots so far, by the hash of their key.
     changes: Box<[AtomicU64]>,
     hasher: hashbrown::DefaultHashBuilder,
-    /// Bytes raised.
-    raised: AtomicU64,
     /// Chunks read before they are wanted, and not yet taken.
     ahead: Arc<AtomicUsize>,
 }
@@ -50,7 +48,6 @@ impl Tiers {
             disk,
             changes: (0..COUNTERS).map(|_| AtomicU64::new(0)).collect(),
             hasher: Default::default(),
-            raised: AtomicU64::new(0),
             ahead: Arc::default(),
         }))
     }

@@ -3,7 +3,7 @@
 use super::Tiers;
 use crate::{
     cache::{
-        Body, Disk, DiskSettings, FolderSettings, Hooks, Key, KeyParts, Memory, Selecting, Slot, StoredParts,
+        Body, Disk, DiskSettings, FolderSettings, Key, KeyParts, Memory, Selecting, Slot, StoredParts,
         StoredResponse,
     },
     clock,
@@ -26,10 +26,10 @@ fn tiers() -> (Tiers, TempDir) {
     let folder = FolderSettings::new(dir.path().join("disk"), 64 << 20);
     let flush_interval = Duration::from_millis(10);
     let settings = DiskSettings { folders: vec![folder], flush_interval, ..DiskSettings::default() };
-    let hooks = Hooks { hot: Box::new(|_| false), protected: Box::new(|_| false) };
     let metrics = Metrics::new();
-    let disk = Disk::open(&settings, &metrics, hooks, false).unwrap();
-    (Tiers::new(Memory::new(0, metrics), Some(disk)), dir)
+    let memory = Memory::new(0, metrics.clone());
+    let disk = Disk::open(&settings, &metrics, memory.hooks(), false).unwrap();
+    (Tiers::new(memory, Some(disk)), dir)
 }
 
 fn key(path: &str) -> Key {
