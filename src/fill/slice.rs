@@ -150,7 +150,11 @@ async fn bring(source: Arc<Source>, growing: Arc<Growing>, id: RunId, range: Opt
     let _in_flight = InFlight::new(&source.fills.metrics);
     let run = Run::new(&source.fills, &growing, id, &source.key, false);
     let length = growing.body().length();
-    let mut answer = source.ask(range.map(|(start, end)| (start, Some(end))), length).await;
+    if range.is_some() {
+        widen(&growing, id).await;
+    }
+    let range = range.map(|(start, end)| (start, Some(growing.progress(id).2.unwrap_or(end))));
+    let mut answer = source.ask(range, length).await;
     if range.is_some() && matches!(answer, Answer::Whole(_) | Answer::NoParts) {
         if !growing.begin_again(id) {
             return;
@@ -173,6 +177,16 @@ async fn bring(source: Arc<Source>, growing: Arc<Growing>, id: RunId, range: Opt
     match brought {
         Ok(()) => run.ends(),
         Err(cut) => run.fails(cut),
+    }
+}
+
+/// What seemed to be on disk behind a run and is not comes with it: where one chunk is lost others often are.
+async fn widen(growing: &Growing, run: RunId) {
+    while let Some((end, behind)) = growing.behind(run) {
+        if growing.tiers().has_chunk(&behind).await {
+            return;
+        }
+        growing.widen(run, end);
     }
 }
 

@@ -231,6 +231,28 @@ impl Growing {
         Begun::Run { run: state.begin(start, Some(end)), start, end }
     }
 
+    /// Where a run ends that was begun for what is missing, and the chunk behind, where a reader of it wants that too and it
+    /// may be on disk. `None`: the run is long enough.
+    pub(super) fn behind(&self, id: RunId) -> Option<(u64, ChunkId)> {
+        let mut state = self.state();
+        let run = state.run(id)?;
+        let (start, end) = (run.start, run.end?);
+        let run = state.runs.iter().find(|run| run.id == id)?;
+        let wanted = state.readers_of(run).map(|place| place.end).max()?.min(self.body.length()?);
+        let goes_on = end < wanted && end - start < self.window.held && !state.has(end);
+        Some((end, self.body.id(index(end)).filter(|_| goes_on)?))
+    }
+
+    /// The chunk at `end`, where the run was to end, is missing too: it brings that as well.
+    pub(super) fn widen(&self, id: RunId, end: u64) {
+        let (mut state, length) = (self.state(), self.body.length().unwrap_or(end));
+        if !state.has(end)
+            && let Some(run) = state.run(id).filter(|run| run.end == Some(end))
+        {
+            run.end = Some((end + CHUNK as u64).min(length));
+        }
+    }
+
     /// The origin sends the whole instead of the part that the run was begun for: the run begins anew from the first byte.
     /// Not where the whole comes already: then the run is over, who waits for it waits for that, and this tells `false`.
     pub(super) fn begin_again(&self, id: RunId) -> bool {
