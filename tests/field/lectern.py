@@ -22,11 +22,12 @@ class Adapter(Base):
     # What works today. A case that needs more is reported as `na`.
     caps = {'cache', 'collapse', 'tls', 'h2', 'h2c', 'mem_limit', 'revalidate', 'swr', 'sie', 'stale_if_error', 'negative_ttl',
             'multi_host', 'forced_ttl', 'purge', 'purge_all', 'h2_origin', 'origin_max', 'reload', 'websocket', 'upload',
-            'metrics', 'certs', 'dns', 'slices'}
+            'metrics', 'certs', 'dns', 'slices', 'disk', 'disk_limit', 'restart_keeps_cache'}
 
     def __init__(self, *args, **named):
         super().__init__(*args, **named)
         self.control = ('127.0.0.1', free_port())
+        self.cache_dir = self.opts.get('disk_dir') or os.path.join(self.tmp, 'store')
         self.token = ''
         self.cert_files = {}
 
@@ -105,9 +106,12 @@ folder = {quoted(os.path.join(self.tmp, 'ledger'))}
 [log]
 access = {quoted(os.path.join(self.tmp, 'access.log'))}
 ''']
-        if o.get('mem_limit'):
-            memory = int(o['mem_limit'])
-            parts.append(f'[cache]\nmemory = {memory}\nbody_limit = {min(memory, 64 << 20)}\n')
+        # FIELD_MEMORY: a memory tier so small that nearly all is read from disk.
+        memory = o.get('mem_limit') or os.environ.get('FIELD_MEMORY')
+        if memory:
+            parts.append(f'[cache]\nmemory = {int(memory)}\n')
+        limit = int(o.get('disk_limit') or 2 << 30)
+        parts.append(f'[[disk.folder]]\npath = {quoted(self.cache_dir)}\nlimit = {limit}\n')
         for name, at in origins.items():
             more = 'http = "2"\n' if o.get('origin_h2') else ''
             if o.get('origin_max'):

@@ -8,8 +8,9 @@
 //! - `config`: checking a file, and taking a changed one while requests are under way.
 //! - `continuations`: what is cut goes on if its bytes have a name; what is not whole is not served as whole.
 //! - `corpus`: what a fuzzer found once stays found.
-//! - `disk`: what is stored survives, is larger than memory, and is as outdated as anything else.
 //! - `disk_faults`: a medium that is full, read-only or broken costs what it would have kept, and no answer.
+//! - `disk`: bodies that survive restarts, are kept once, and whose loss is nobody's outage.
+//! - `disk`: what is stored survives, is larger than memory, and is as outdated as anything else.
 //! - `ends`: bodies that end wrongly, bytes between responses, origins that are down, slow or mad.
 //! - `explain`: what it says of a request is what becomes of it then, and nothing comes of saying it.
 //! - `fills`: how long a fill lives, what it may hold, and that nothing short or wrong comes of it.

@@ -202,7 +202,10 @@ impl Disk {
         }
         match self.0.under_way.begin(chunk) {
             Ok(offer) => home.keep(offer),
-            Err(waits) => waits,
+            Err(waits) => {
+                home.metrics.deduplicated_bytes.inc_by(chunk.bytes.len() as u64);
+                waits
+            }
         }
     }
 

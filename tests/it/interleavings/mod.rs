@@ -1,4 +1,5 @@
-//! Random interleavings of requests, heads, bodies, purges, unsafe methods, failures and restarts, held to a model.
+//! Random interleavings of requests, heads, bodies, purges, unsafe methods, failures and restarts, held to a model; every
+//! second one with a disk tier, which restarts leave as it was.
 //!
 //! The origin holds each answer until a step lets it go: its head, and half of its body. What the edge does between two
 //! steps is its own affair; the [`model`] says what may come of it. A failing run prints its seed and all that happened;
@@ -255,11 +256,12 @@ enum Step {
 impl Run {
     async fn new(seed: u64) -> Run {
         let places = Dice::of(seed, 0).of_all(&[64, 64, 64, 3]);
-        let world = Arc::new(World { model: Mutex::new(Model::new(places)), held: Mutex::default() });
+        let disk = seed % 2 == 1;
+        let world = Arc::new(World { model: Mutex::new(Model::new(places, disk)), held: Mutex::default() });
         let origin = Origin::start().await;
         let playing = world.clone();
         origin.on_raw("/*", move |connection, seen| playing.clone().play(connection, seen));
-        let edge = Edge::with(&config(&origin, places, 0)).await;
+        let edge = Edge::with(&config(&origin, places, disk, 0)).await;
         let address = edge.address("web").await;
         let (visits, leaving) = (JoinSet::new(), BTreeMap::new());
         Run { seed, world, origin, edge, address, visits, leaving, reloads: 0 }
@@ -287,7 +289,7 @@ impl Run {
             (6, Step::Publish),
             (3, Step::Leave),
             (2, Step::Reload),
-            (1, Step::Restart),
+            (if self.world.model().disk { 3 } else { 1 }, Step::Restart),
             (2, Step::Settle),
         ]);
         match step {
@@ -308,7 +310,8 @@ impl Run {
             Step::Leave => self.leave(dice),
             Step::Reload => {
                 self.reloads += 1;
-                self.edge.configure(&config(&self.origin, self.places(), self.reloads));
+                let disk = self.world.model().disk;
+                self.edge.configure(&config(&self.origin, self.places(), disk, self.reloads));
                 self.world.model().note("reload");
                 self.edge.control("POST", "/v1/reload", "").await.expect(200);
             }
@@ -473,11 +476,11 @@ impl Run {
             self.settle().await;
         }
         if dice.percent(50) {
-            self.world.model().edge_ends("in order");
+            self.world.model().edge_ends(true);
             self.edge.signal("TERM");
             self.edge.ended().await;
         } else {
-            self.world.model().edge_ends("killed");
+            self.world.model().edge_ends(false);
             self.edge.kill().await;
         }
         self.everybody_has_an_answer().await;
@@ -627,7 +630,15 @@ fn head(dice: &mut Dice, model: &Model, number: usize) -> Told {
     told
 }
 
-fn config(origin: &Origin, places: usize, reloads: usize) -> String {
+/// With a folder the memory holds little of what is asked for.
+fn config(origin: &Origin, places: usize, disk: bool, reloads: usize) -> String {
+    let (memory, folder) = match disk {
+        true => (
+            "1MiB",
+            "[disk]\nflush_interval = \"50ms\"\n[[disk.folder]]\npath = \"store\"\nlimit = \"64MiB\"\n",
+        ),
+        false => ("256MiB", ""),
+    };
     let site = |name: &str, scope: &str| {
         format!(
             "[[site]]\nname = \"{name}\"\nhosts = [\"{name}.example\"]\norigin = \"lms\"\n{scope}use = [\"all\"]\n"
@@ -636,7 +647,7 @@ fn config(origin: &Origin, places: usize, reloads: usize) -> String {
     format!(
         "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
          [[origin]]\nname = \"lms\"\nservers = [\"{}\"]\nin_flight = {places}\nqueue_wait = \"10m\"\n\
-         [cache]\npass_mark = \"10m\"\n[node]\nthreads = 2\nstop_deadline = \"100ms\"\n\
+         [cache]\nmemory = \"{memory}\"\npass_mark = \"10m\"\n[node]\nthreads = 2\nstop_deadline = \"100ms\"\n{folder}\
          [[rule_set]]\nname = \"all\"\n\
          [[rule_set.rule]]\nname = \"n{reloads}\"\nprefix = \"/n/{reloads}/\"\nverdict = \"refuse\"\nstatus = 404\n\
          [[rule_set.rule]]\nname = \"c\"\nprefix = \"/c/\"\nverdict = \"cache\"\n\

@@ -156,6 +156,10 @@ pub(super) struct Model {
     versions: HashMap<Resource, u64>,
     /// Ends of the edge: when it was told to end, per epoch.
     stops: Vec<Moment>,
+    /// The first epoch since which it ended in order each time: what is on its disk is what it knew.
+    in_order_since: usize,
+    /// What is stored outlives the edge.
+    pub(super) disk: bool,
     /// Requests the origin may be asked at once.
     pub(super) places: usize,
     pub(super) log: Vec<String>,
@@ -274,7 +278,7 @@ fn range(text: &str) -> Option<(usize, usize)> {
 }
 
 impl Model {
-    pub(super) fn new(places: usize) -> Model {
+    pub(super) fn new(places: usize, disk: bool) -> Model {
         Model {
             now: 0,
             epoch: 0,
@@ -284,6 +288,8 @@ impl Model {
             purges: 0,
             versions: HashMap::new(),
             stops: Vec::new(),
+            in_order_since: 0,
+            disk,
             places,
             log: Vec::new(),
             wrong: Vec::new(),
@@ -566,10 +572,13 @@ impl Model {
     }
 
     /// The edge is told to end, or is killed.
-    pub(super) fn edge_ends(&mut self, how: &str) {
+    pub(super) fn edge_ends(&mut self, in_order: bool) {
         let now = self.tick();
         self.stops.push(now);
-        self.note(format!("the edge ends: {how}"));
+        if !in_order {
+            self.in_order_since = self.epoch + 1;
+        }
+        self.note(format!("the edge ends, in order {in_order}"));
     }
 
     pub(super) fn edge_begins(&mut self) {
@@ -583,7 +592,9 @@ impl Model {
     /// Was all that was read at the origin at `read` surely outdated for a request that came at `asked`?
     fn outdated(&self, resource: Resource, read: Moment, asked: Moment, epoch: usize) -> Option<Moment> {
         let outdates = |record: &&Record| {
-            record.covers(resource, epoch) && read < record.from && record.to.is_some_and(|to| to < asked)
+            self.covers(record, resource, epoch)
+                && read < record.from
+                && record.to.is_some_and(|to| to < asked)
         };
         self.records.iter().find(outdates).map(|record| record.from)
     }
@@ -591,7 +602,24 @@ impl Model {
     /// May a record have come between?
     fn may_be_covered(&self, resource: Resource, from: Moment, to: Moment, epoch: usize) -> bool {
         let between = |record: &Record| record.from < to && record.to.is_none_or(|end| end > from);
-        self.records.iter().any(|record| record.covers(resource, epoch) && between(record))
+        self.records.iter().any(|record| self.covers(record, resource, epoch) && between(record))
+    }
+
+    /// Is a record about a resource, for what the edge does in this epoch? Unsafe methods mark what is stored: where that
+    /// ends with the edge so does the mark, and with a kill it may.
+    fn covers(&self, record: &Record, resource: Resource, epoch: usize) -> bool {
+        match record.kind {
+            Kind::Url { scope, path, query } => {
+                scope == resource.scope
+                    && path == resource.path
+                    && query.is_none_or(|query| query == resource.query)
+            }
+            Kind::Site { scope } => scope == resource.scope,
+            Kind::Unsafe(of) => {
+                let known = record.epoch == epoch || (self.disk && record.epoch >= self.in_order_since);
+                of == resource && known
+            }
+        }
     }
 
     fn judge(&self, number: usize, reply: &Reply) -> Result<(), String> {
@@ -958,21 +986,6 @@ impl Says {
             Says::Conflict => 409,
             Says::HangUp => 0,
             _ => 200,
-        }
-    }
-}
-
-impl Record {
-    /// Unsafe methods mark what is in memory: the next life of the edge has none of it.
-    fn covers(&self, resource: Resource, epoch: usize) -> bool {
-        match self.kind {
-            Kind::Url { scope, path, query } => {
-                scope == resource.scope
-                    && path == resource.path
-                    && query.is_none_or(|query| query == resource.query)
-            }
-            Kind::Site { scope } => scope == resource.scope,
-            Kind::Unsafe(of) => of == resource && self.epoch == epoch,
         }
     }
 }

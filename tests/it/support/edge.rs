@@ -227,6 +227,12 @@ impl Edge {
         within("the edge ends", self.child.wait()).await.unwrap()
     }
 
+    /// Stops it in order.
+    pub(crate) async fn stop(&mut self) {
+        self.signal("TERM");
+        assert_eq!(self.ended().await.code(), Some(0), "{:#?}", self.said());
+    }
+
     /// `kill -9`.
     pub(crate) async fn kill(&mut self) {
         self.child.kill().await.unwrap();

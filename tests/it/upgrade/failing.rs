@@ -44,7 +44,12 @@ fn begin_and_die(folder: &Path, steps: usize, with_ledger: impl FnOnce()) {
 }
 
 /// Runs a new process that dies after so many steps, and waits until the old one has said so for the `n`th time.
-async fn failed_upgrade(edge: &Edge, n: usize, steps: usize, with_ledger: impl FnOnce() + Send + 'static) {
+pub(super) async fn failed_upgrade(
+    edge: &Edge,
+    n: usize,
+    steps: usize,
+    with_ledger: impl FnOnce() + Send + 'static,
+) {
     let folder = edge.path("ledger");
     let dying = tokio::task::spawn_blocking(move || begin_and_die(&folder, steps, with_ledger));
     within("a new process", dying).await.unwrap();

@@ -1,6 +1,7 @@
 //! A new process takes the place of the running one: nothing is lost, nothing old is served, and if it fails nobody notices.
 
 mod failing;
+mod folders;
 mod purging;
 mod supervised;
 mod traffic;

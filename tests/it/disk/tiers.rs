@@ -1,5 +1,6 @@
-//! The disk tier behind the edge: what is stored survives, is larger than memory, and is as outdated as anything else.
+//! Memory and disk as one: what is stored survives, is larger than memory, and is as outdated as anything else.
 
+use super::CHUNK;
 use crate::support::{
     answer::Answer,
     client::Client,
@@ -12,7 +13,6 @@ use crate::support::{
     origin::Origin,
 };
 
-const CHUNK: u64 = 256 << 10;
 /// Much more than the window and every buffer on the way.
 const LENGTH: u64 = 24 << 20;
 
