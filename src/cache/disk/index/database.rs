@@ -1,8 +1,9 @@
 //! The index's database: keyspaces, their options, its journals.
 //!
 //! fjall 3.1 goes on in the same journal until it is 64 MB long, whatever the keyspaces have written into their tables
-//! by then. A small folder has no room for that: beyond a ceiling everything is written into tables, the database is closed,
-//! and an empty journal is put in place of the old ones ([`Database::close_flushed`]).
+//! by then, and reads all of it when it is opened. A small folder has no room for that, and a start no time: beyond a
+//! ceiling everything is written into tables, the database is closed, and an empty journal is put in place of the old ones
+//! ([`Database::close_flushed`]).
 
 use crate::{
     cache::disk::{DiskError, error::guarded},
@@ -33,9 +34,9 @@ const CACHE_BYTES: u64 = 8 << 20;
 /// Tables that are open at a time.
 const OPEN_TABLES: usize = 128;
 /// Size of a table; also how much is merged at a time.
-const TABLE_BYTES: u64 = 16 << 20;
+const TABLE_BYTES: u64 = 8 << 20;
 /// A keyspace that holds so many times what it should in memory makes the writer wait.
-const BEHIND: u64 = 4;
+const BEHIND: u64 = 2;
 /// How long a wait for the database's own thread is before it is looked at again.
 const TICK: Duration = Duration::from_millis(5);
 /// Looks until who has let go of the database must have: a second.
@@ -104,11 +105,6 @@ impl Database {
     /// Bytes on the medium.
     pub(super) fn bytes(&self) -> u64 {
         self.keyspaces().iter().map(|keyspace| keyspace.disk_space()).sum::<u64>() + self.journal_bytes()
-    }
-
-    /// How many journals there are.
-    pub(super) fn journals(&self) -> usize {
-        self.inner.journal_count()
     }
 
     /// Bytes of the journals on the medium; of one in use a good part is only promised.

@@ -37,12 +37,12 @@ const CLEARING: &[u8] = b"clearing";
 
 /// Keys read at once by who reads all.
 const STEP: usize = 4096;
-/// Share of a folder that journals may take before they are written into tables …
+/// Share of a folder that the journals may take before everything is written into tables …
 const JOURNAL_SHARE: u64 = 16;
-/// … and the bytes below which that is not worth the pause.
+/// … but not for fewer bytes than these, as look-ups wait meanwhile …
 const JOURNAL_LEAST: u64 = 4 << 20;
-/// From here on fjall's own journals, of 64 MB, are small enough.
-const JOURNAL_MOST: u64 = 64 << 20;
+/// … nor only for more than these: after a crash they are read before anything else.
+const JOURNAL_MOST: u64 = 16 << 20;
 
 /// What a folder holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,8 +109,6 @@ struct Writer {
     state: State,
     /// Names in each page of bodies that were written lately: the pages with more by now are written anew.
     written: HashMap<u128, Vec<u16>>,
-    /// Journals, when they were last written into tables.
-    journals: usize,
     /// A filter stands in a file, and will not be right after the next batch.
     saved: bool,
     /// Another process may have written since.
@@ -336,7 +334,7 @@ impl Index {
             writer.written.clear();
         }
         committed?;
-        self.trim(&mut writer)
+        self.trim()
     }
 
     /// Takes away all heads. Chunks stay.
@@ -352,20 +350,14 @@ impl Index {
         Ok(())
     }
 
-    /// Keeps the journals small.
-    fn trim(&self, writer: &mut Writer) -> Result<(), DiskError> {
-        let ceiling = (self.limit / JOURNAL_SHARE).max(JOURNAL_LEAST);
-        let (journals, bytes) = self.with(|database| Ok((database.journals(), database.journal_bytes())))?;
-        if ceiling < JOURNAL_MOST && bytes > ceiling {
-            self.with(Database::flush)?;
-            return self.replace(Database::close_flushed);
+    /// Keeps the journals small: for a small folder, and as they are read at the next start.
+    fn trim(&self) -> Result<(), DiskError> {
+        let ceiling = (self.limit / JOURNAL_SHARE).clamp(JOURNAL_LEAST, JOURNAL_MOST);
+        if self.with(|database| Ok(database.journal_bytes()))? <= ceiling {
+            return Ok(());
         }
-        // fjall removes a journal once all keyspaces have what it holds in tables; some take little and write none for days.
-        if journals > writer.journals {
-            self.with(Database::begin_flush)?;
-        }
-        writer.journals = journals;
-        Ok(())
+        self.with(Database::flush)?;
+        self.replace(Database::close_flushed)
     }
 
     fn save_filter(&self, batch: u64) -> Result<(), DiskError> {
