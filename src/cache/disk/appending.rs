@@ -133,7 +133,6 @@ impl Store {
             self.folder.will_name(chunk.id.as_bytes());
             self.folder.fresh_mut().insert(chunk.id, place);
             self.changes.places.insert(chunk.id, place);
-            self.changes.dropped.remove(&chunk.id);
             self.folder.metrics.written_bytes.inc_by(chunk.bytes.len() as u64);
         }
         let grown = u64::from(segment.end() - bytes);
