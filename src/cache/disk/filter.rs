@@ -164,8 +164,9 @@ impl Bits {
         let (start, step) = (u64::from_le_bytes(numbers[0]), u64::from_le_bytes(numbers[1]) | 1);
         let bits = self.words.len() as u128 * 64;
         (0..PROBES).map(move |i| {
-            let at = ((u128::from(start.wrapping_add(step.wrapping_mul(i))) * bits) >> 64) as u64;
-            ((at / 64) as usize, 1 << (at % 64))
+            let probe = u128::from(start.wrapping_add(step.wrapping_mul(i)));
+            let at = ((probe * bits) >> 64) as u64;
+            ((at / 64) as usize, 1_u64 << (at % 64))
         })
     }
 }

@@ -47,6 +47,9 @@ enum Because {
     Protected,
 }
 
+/// Segments that a folder may take again, however little it took when the medium was full.
+const FULL_LEAST: u64 = 8;
+
 impl Store {
     /// Bytes the folder takes until the next commit, and from then on.
     fn total(&self) -> u64 {
@@ -135,7 +138,9 @@ impl Store {
             return false;
         }
         self.sacrificed += 1;
-        self.full_at = self.full_at.min(self.total());
+        // Where that was little, others took the room: it may be free again as soon as writes succeed.
+        let took = self.total().max(FULL_LEAST * u64::from(self.segment_bytes));
+        self.full_at = self.full_at.min(took);
         // First what only waits for a commit that may not come.
         if let Some(segment) = self.changes.doomed.pop() {
             self.remove(&segment);

@@ -242,7 +242,7 @@ impl Mount {
         fs::create_dir_all(&at).unwrap();
         let mounted = run("mount", &["-t", "tmpfs", "-o", options, "lectern-test", at.to_str().unwrap()]);
         if !mounted {
-            println!("skipped: mounting is not allowed here");
+            eprintln!("skipped: mounting is not allowed here");
         }
         mounted.then_some(Mount(at))
     }

@@ -104,7 +104,7 @@ fn never_mixed(reply: &Reply, films: &[&Film]) {
         film.is_at(0, &reply.body) && (!reply.clean() || reply.body.len() as u64 == film.length)
     };
     let wrong = reply.status != 200 && reply.status < 500;
-    assert!(!wrong && (reply.status >= 500 || films.iter().any(|film| of(&film))), "{reply}");
+    assert!(!wrong && (reply.status >= 500 || films.iter().any(of)), "{reply}");
 }
 
 #[tokio::test]
