@@ -76,6 +76,9 @@ pub struct Body {
     /// Bytes still to come, if known.
     left: Option<u64>,
     account: Option<Box<Account>>,
+    /// It cannot go on: why. Told only after what was handed over before, and the head, had a turn to be sent: hyper throws
+    /// away at once what it has not written yet.
+    broken: Option<(Fault, &'static str)>,
 }
 
 /// An answer that cannot be given whole: the connection is reset, so that nobody takes it for whole.
@@ -89,7 +92,7 @@ impl Body {
         if matches!(source, Source::Empty) || length == Some(0) {
             account.complete();
         }
-        Body { source, left: length, account: Some(account) }
+        Body { source, left: length, account: Some(account), broken: None }
     }
 
     /// A body from pieces in memory.
@@ -142,7 +145,17 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
-        let next = ready!(this.poll_source(cx));
+        let next = match this.broken.take() {
+            Some(why) => Some(Err(why)),
+            None => match ready!(this.poll_source(cx)) {
+                Some(Err(why)) => {
+                    this.broken = Some(why);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                next => next,
+            },
+        };
         let account = this.account.as_deref_mut();
         Poll::Ready(match next {
             Some(Ok(bytes)) => {

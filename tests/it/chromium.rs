@@ -156,9 +156,11 @@ async fn a_seek_does_not_wait_for_what_lies_before_it_and_the_abort_does_not_los
             edge.get(&path).await.expect_body(200, film.bytes(0, LENGTH));
             part(&seek(&edge, &path, SEEK, http2).await, &film, SEEK, true);
             assert_eq!(origin.hits(&path), requests, "all of it was there: {:?}", origin.ranges(&path));
-            edge.outcomes("hit", 3).await;
             edge.outcomes("failed", 1).await;
             let log = edge.log(5).await;
+            // The first seek too, where the transfer from the beginning had come to its end by then.
+            let (hits, joins) = (edge.outcome("hit").await, name == "metadata");
+            assert!(hits == 3 || (joins && hits == 4), "{name}: {hits} hits");
             let aborted: Vec<_> = log.iter().filter(|line| line["complete"] == false).collect();
             assert_eq!(aborted.len(), 1, "{log:#?}");
             assert_eq!((&aborted[0]["outcome"], &aborted[0]["fault"]), (&"failed".into(), &"client".into()));

@@ -96,7 +96,12 @@ impl State {
         }
         let moved = self.places().filter(|place| place.at == slowest).map(|place| place.moved).min();
         let others = !self.fetches && self.readers_of(run).any(|place| place.at > slowest);
-        moved.filter(|_| others).map_or(Room::Ahead, Room::Lags)
+        match moved.filter(|_| others) {
+            // Written since it was looked at above: it goes the next time.
+            Some(_) if run.sealed.front().is_some_and(Sealed::is_kept) => Room::Writing,
+            Some(moved) => Room::Lags(moved),
+            None => Room::Ahead,
+        }
     }
 
     /// Lets chunks go that nobody needs any more, or that whoever does can have from disk or again from the origin. Never
