@@ -60,10 +60,11 @@ impl Memory {
 
     /// What the disk tier asks and tells this one. Nothing is protected yet.
     pub fn hooks(&self) -> Hooks {
-        let (hot, raised) = (self.clone(), self.clone());
+        let (hot, held, raised) = (self.clone(), self.clone(), self.clone());
         Hooks {
             hot: Box::new(move |id| hot.has_chunk(id)),
             protected: Box::new(|_| false),
+            held: Box::new(move |id| held.chunk(id)),
             raised: Box::new(move |chunk| raised.raise(chunk)),
         }
     }

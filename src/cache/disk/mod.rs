@@ -75,6 +75,8 @@ pub struct Hooks {
     pub hot: Box<dyn Fn(&ChunkId) -> bool + Send + Sync>,
     /// It is held against reclaim, as its release is staged, active or pinned.
     pub protected: Box<dyn Fn(&ChunkId) -> bool + Send + Sync>,
+    /// Its bytes, if another tier holds them: who looked there just before they came need not have them read again.
+    pub held: Box<dyn Fn(&ChunkId) -> Option<Bytes> + Send + Sync>,
     /// It was read, and those who wait for it are told next: who comes then finds it in another tier, and nobody reads it
     /// twice.
     pub raised: Box<dyn Fn(&Chunk) + Send + Sync>,
@@ -314,6 +316,9 @@ impl Folders {
 
 impl Source for Folders {
     fn read(&self, id: &ChunkId) -> Option<Bytes> {
+        if let Some(bytes) = (self.hooks.held)(id) {
+            return Some(bytes);
+        }
         let mut folders = self.all.iter().filter(|folder| folder.may_have_chunk(id));
         let bytes = folders.find_map(|folder| folder.read(id))?;
         (self.hooks.raised)(&Chunk { id: *id, bytes: bytes.clone() });

@@ -85,7 +85,12 @@ fn settings(folders: &[&Path], limit: u64, flush_interval: Duration) -> DiskSett
 }
 
 fn cold() -> Hooks {
-    Hooks { hot: Box::new(|_| false), protected: Box::new(|_| false), raised: Box::new(|_| ()) }
+    Hooks {
+        hot: Box::new(|_| false),
+        protected: Box::new(|_| false),
+        held: Box::new(|_| None),
+        raised: Box::new(|_| ()),
+    }
 }
 
 fn try_open(settings: &DiskSettings) -> Result<(Disk, Arc<Metrics>), DiskError> {

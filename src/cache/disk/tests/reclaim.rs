@@ -101,6 +101,7 @@ fn what_another_tier_holds_is_carried() {
     let hooks = Hooks {
         hot: Box::new(move |id| hot.contains(id)),
         protected: Box::new(|_| false),
+        held: Box::new(|_| None),
         raised: Box::new(|_| ()),
     };
     let (disk, _) = open_with(folder.path(), hooks, LIMIT / 2);
@@ -115,6 +116,7 @@ fn what_is_protected_is_carried_up_to_its_own_limit() {
     let hooks = Hooks {
         hot: Box::new(|_| false),
         protected: Box::new(move |id| all.contains(id)),
+        held: Box::new(|_| None),
         raised: Box::new(|_| ()),
     };
     let most = 4 << 20;
