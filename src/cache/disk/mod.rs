@@ -69,6 +69,9 @@ const OPEN_PATIENCE: Duration = Duration::from_secs(10);
 /// How long dropping the tier waits for its threads.
 const DROP_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Gives the bytes of a chunk, if another tier holds them.
+type Held = Box<dyn Fn(&ChunkId) -> Option<Bytes> + Send + Sync>;
+
 /// What the disk tier asks about a chunk before it lets it go.
 pub struct Hooks {
     /// Another tier holds it: it is in use.
@@ -76,7 +79,7 @@ pub struct Hooks {
     /// It is held against reclaim, as its release is staged, active or pinned.
     pub protected: Box<dyn Fn(&ChunkId) -> bool + Send + Sync>,
     /// Its bytes, if another tier holds them: who looked there just before they came need not have them read again.
-    pub held: Box<dyn Fn(&ChunkId) -> Option<Bytes> + Send + Sync>,
+    pub held: Held,
     /// It was read, and those who wait for it are told next: who comes then finds it in another tier, and nobody reads it
     /// twice.
     pub raised: Box<dyn Fn(&Chunk) + Send + Sync>,
