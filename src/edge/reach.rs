@@ -112,7 +112,7 @@ impl Edge {
     }
 
     /// The part of a growing body that a request gets. While the length is unknown, a range is answered as one once its last
-    /// byte is there, if it is not too long to wait for.
+    /// byte is there, if it is not too long to wait for; where the body breaks off before, nobody knows where it ends.
     pub(super) async fn part_of_growing(&self, visit: &Visit, head: &FillHead, body: &mut Reader) -> Part {
         let part = |length| answer::part_of(visit, head.status, &head.headers, length);
         let part_now = part(head.length);
@@ -121,8 +121,7 @@ impl Edge {
             return Part::Whole;
         }
         body.turn_to(first, Some(last));
-        body.reaches(last).await;
-        part(body.length())
+        if body.reaches(last).await { part(body.length()) } else { Part::Whole }
     }
 }
 

@@ -56,12 +56,9 @@ impl Reader {
         self.growing.body().length()
     }
 
-    /// Waits until the byte at `last` is there, or it is known that it will not come.
-    pub async fn reaches(&self, last: u64) {
-        poll_fn(
-            |cx| if self.growing.reaches(self.place, last, cx) { Poll::Ready(()) } else { Poll::Pending },
-        )
-        .await;
+    /// Waits until the byte at `last` is there or the body ended before it. Tells whether one of both came.
+    pub async fn reaches(&self, last: u64) -> bool {
+        poll_fn(|cx| self.growing.reaches(self.place, last, cx)).await
     }
 
     /// The next piece; `None` at the end, `Err` where the body was cut.

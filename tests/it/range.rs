@@ -247,6 +247,20 @@ async fn while_the_length_is_unknown_a_bounded_range_is_one_and_any_other_is_the
 }
 
 #[tokio::test]
+async fn of_a_body_that_breaks_off_before_its_length_is_known_no_part_is_promised() {
+    let (origin, body) = (Origin::start().await, bytes(700_000));
+    let edge = Edge::before(&origin, "").await;
+    // Nothing says that what would continue it is of the same bytes.
+    let cut = Answer::storable(&body).instead("ETag", "W/\"1\"").chunked().closes_after(400_000);
+    origin.on("/cut", cut);
+    let reply = edge.ask(&ranged("/cut", "bytes=500000-900000")).await;
+    assert_eq!((reply.status, reply.field("content-range")), (200, None), "{reply}");
+    assert!(!reply.clean() && body.starts_with(&reply.body), "{reply}");
+    assert_eq!(origin.hits("/cut"), 1);
+    edge.outcomes("failed", 1).await;
+}
+
+#[tokio::test]
 async fn head_has_no_ranges() {
     let origin = Origin::start().await;
     origin.on("/ten", Answer::storable("0123456789").ranges());

@@ -2,7 +2,7 @@
 
 use super::{Found, Growing, run::index, state::Place};
 use crate::clock;
-use std::task::Context;
+use std::task::{Context, Poll};
 
 impl Growing {
     /// Takes a seat at `at`.
@@ -68,15 +68,15 @@ impl Growing {
         state.wake_writers();
     }
 
-    /// Whether the byte at `last` was shown, or it is known that it will not be. If not, the reader is woken then.
-    pub(in crate::fill) fn reaches(&self, place: usize, last: u64, cx: &Context<'_>) -> bool {
+    /// Whether the byte at `last` was shown or the body ended before it; not if it was cut. Until then the reader waits.
+    pub(in crate::fill) fn reaches(&self, place: usize, last: u64, cx: &Context<'_>) -> Poll<bool> {
         let mut state = self.state();
         let reached = self.body.length().is_some() || state.runs.iter().any(|run| run.shown > last);
         let Some(place) = state.places[place].as_mut().filter(|place| !reached && place.cut.is_none()) else {
-            return true;
+            return Poll::Ready(reached);
         };
         place.waker = Some(cx.waker().clone());
-        false
+        Poll::Pending
     }
 
     /// As [`Growing::find`], where the chunk is in no tier though it has a name.
