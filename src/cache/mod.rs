@@ -1,6 +1,7 @@
 //! The cache engine's store: key, slot, stored response, body, and the tiers that hold them.
 
 mod body;
+mod buffers;
 mod disk;
 mod key;
 mod memory;
@@ -9,6 +10,7 @@ mod stored;
 mod tiers;
 
 pub use body::{Body, CHUNK, Chunk, ChunkId};
+pub use buffers::Buffers;
 pub use disk::{
     Alive, BodyRecord, Changes, Counts, Disk, DiskError, DiskSettings, Filter, FolderSettings, FolderStat,
     Hooks, Index, Kept, OfflineError, OfflineFolder, Place, Read, SegmentRecord, Verified, decode_slot,

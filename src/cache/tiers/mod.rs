@@ -13,7 +13,7 @@ mod tests;
 
 pub use chunks::{Raised, Tier};
 
-use crate::cache::{Body, Disk, Key, Memory, Slot, StoredResponse, memory::Change};
+use crate::cache::{Body, Buffers, Disk, Key, Memory, Slot, StoredResponse, memory::Change};
 use std::{
     hash::BuildHasher,
     sync::{
@@ -33,6 +33,7 @@ pub struct Tiers(Arc<Inner>);
 struct Inner {
     memory: Memory,
     disk: Option<Disk>,
+    buffers: Buffers,
     /// Changes of slots so far, by the hash of their key.
     changes: Box<[AtomicU64]>,
     hasher: hashbrown::DefaultHashBuilder,
@@ -46,6 +47,7 @@ impl Tiers {
         Tiers(Arc::new(Inner {
             memory,
             disk,
+            buffers: Buffers::default(),
             changes: (0..COUNTERS).map(|_| AtomicU64::new(0)).collect(),
             hasher: Default::default(),
             ahead: Arc::default(),
@@ -55,6 +57,11 @@ impl Tiers {
     /// The disk tier, if there is one.
     pub fn disk(&self) -> Option<&Disk> {
         self.0.disk.as_ref()
+    }
+
+    /// What chunks are put together in.
+    pub fn buffers(&self) -> &Buffers {
+        &self.0.buffers
     }
 
     /// The slot of `key`, if it is in memory.

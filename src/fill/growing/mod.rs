@@ -123,6 +123,7 @@ impl Growing {
         let window = Window { ahead, ..window };
         let state = State {
             runs: Vec::new(),
+            buffers: tiers.buffers().clone(),
             begun: 0,
             places: Vec::new(),
             keep: true,
@@ -281,8 +282,7 @@ impl Growing {
         if let Some(run) = state.run(run) {
             let told = run.end.is_none() && end.is_some();
             run.end = end.or(run.end);
-            let left = run.end.map_or(CHUNK as u64, |end| end - run.came);
-            run.open.reserve(left.min(CHUNK as u64) as usize);
+            run.expect();
             if told {
                 self.may_fetch(&mut state);
             }

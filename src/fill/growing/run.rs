@@ -1,8 +1,8 @@
 //! A run: contiguous chunks that are coming, copied in piece by piece, sealed, and held for readers that are behind.
 
 use super::{Cut, OTHER_BYTES, RunId};
-use crate::cache::{Body, CHUNK, Chunk, ChunkId, Kept};
-use bytes::{Bytes, BytesMut};
+use crate::cache::{Body, Buffers, CHUNK, Chunk, ChunkId, Kept};
+use bytes::Bytes;
 use std::{collections::VecDeque, task::Waker};
 
 /// Contiguous chunks that are coming.
@@ -17,7 +17,8 @@ pub(super) struct Run {
     lost: u64,
     /// Ends of chunks that were let go before it was known whether the disk has them.
     undecided: Vec<(u64, Kept)>,
-    pub(super) open: BytesMut,
+    pub(super) open: Vec<u8>,
+    buffers: Buffers,
     /// Where the next byte that comes belongs.
     pub(super) came: u64,
     /// Readers may have what is before.
@@ -58,7 +59,7 @@ pub(super) fn index(at: u64) -> usize {
 
 impl Run {
     /// A run from `start`, of which nothing came.
-    pub(super) fn new(id: RunId, start: u64, end: Option<u64>) -> Run {
+    pub(super) fn new(id: RunId, start: u64, end: Option<u64>, buffers: Buffers) -> Run {
         Run {
             id,
             start,
@@ -66,7 +67,8 @@ impl Run {
             held: start,
             lost: start,
             undecided: Vec::new(),
-            open: BytesMut::new(),
+            open: Vec::new(),
+            buffers,
             came: start,
             shown: start,
             end,
@@ -118,26 +120,34 @@ impl Run {
             match known {
                 Some(known) if !known.starts_with(now) => return Err(OTHER_BYTES),
                 Some(_) => {}
-                None => self.open.extend_from_slice(now),
+                None => {
+                    self.buffers.make_room(&mut self.open, now.len());
+                    self.open.extend_from_slice(now);
+                }
             }
             self.came += now.len() as u64;
             piece = later;
             if self.open.len() == CHUNK && self.came.is_multiple_of(CHUNK as u64) {
                 sealed.extend(self.seal(body)?);
                 if !piece.is_empty() {
-                    self.open.reserve(CHUNK);
+                    self.expect();
                 }
             }
         }
         Ok(sealed)
     }
 
-    /// Seals the open chunk, and names it if its body is kept. One that has much more room than bytes is copied: the memory
-    /// tier counts its bytes.
+    /// Makes room for what is to come of the open chunk, as far as that is known.
+    pub(super) fn expect(&mut self) {
+        let left = self.end.map_or(CHUNK as u64, |end| end - self.came).min(CHUNK as u64) as usize;
+        if self.open.is_empty() {
+            self.open = self.buffers.take(left);
+        }
+    }
+
+    /// Seals the open chunk, and names it if its body is kept.
     pub(super) fn seal(&mut self, body: Option<&Body>) -> Result<Option<Chunk>, Cut> {
-        let open = std::mem::take(&mut self.open);
-        let fits = open.capacity() - open.len() <= open.len() / 8;
-        let bytes = if fits { open.freeze() } else { Bytes::copy_from_slice(&open) };
+        let bytes = self.buffers.freeze(std::mem::take(&mut self.open));
         let chunk = body.map(|_| Chunk::seal(bytes.clone()));
         let id = chunk.as_ref().map(|chunk| chunk.id);
         self.sealed.push_back(Sealed { bytes, id, kept: None });

@@ -4,7 +4,7 @@ use super::{
     Cut, Found, Room, RunId, Window,
     run::{Run, Sealed},
 };
-use crate::cache::CHUNK;
+use crate::cache::{Buffers, CHUNK};
 use std::{
     task::{Context, Waker},
     time::Instant,
@@ -26,6 +26,7 @@ pub(super) struct Place {
 
 pub(super) struct State {
     pub(super) runs: Vec<Run>,
+    pub(super) buffers: Buffers,
     pub(super) begun: u64,
     pub(super) places: Vec<Option<Place>>,
     pub(super) keep: bool,
@@ -43,9 +44,10 @@ impl State {
                 place.at = place.at.min(start);
             }
         }
+        self.drop_unread();
         let id = RunId(self.begun);
         self.begun += 1;
-        self.runs.push(Run::new(id, start, end));
+        self.runs.push(Run::new(id, start, end, self.buffers.clone()));
         id
     }
 
@@ -133,6 +135,13 @@ impl State {
         });
     }
 
+    /// A run that is over and can be had again is forgotten when nobody is in it: its window is for the next one.
+    fn drop_unread(&mut self) {
+        let State { runs, places, fetches, .. } = self;
+        let read = |run: &Run| places.iter().flatten().any(|place| (run.held..run.shown).contains(&place.at));
+        runs.retain(|run| !*fetches || !run.is_over() || read(run));
+    }
+
     /// Whether a run will bring the byte at `at` before long.
     pub(super) fn coming(&self, at: u64) -> bool {
         self.runs.iter().any(|run| {
@@ -170,6 +179,43 @@ impl State {
     pub(super) fn wake_writers(&mut self) {
         for waker in self.runs.iter_mut().filter_map(|run| run.writer.take()) {
             waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    const FAR: u64 = 100 * CHUNK as u64;
+
+    /// A run that is over, far behind the beginning, and a reader at `at`.
+    fn state(at: u64, fetches: bool) -> State {
+        let place = Place { at, end: u64::MAX, moved: clock::instant(), waker: None, cut: None };
+        let mut state = State {
+            runs: Vec::new(),
+            buffers: Buffers::default(),
+            begun: 0,
+            places: vec![Some(place)],
+            keep: true,
+            fetches,
+            with_whole: false,
+        };
+        state.begin(FAR, Some(FAR + CHUNK as u64));
+        let run = &mut state.runs[0];
+        run.append(&[7; CHUNK], None).unwrap();
+        run.shown = run.came;
+        assert!(run.is_over());
+        state
+    }
+
+    #[test]
+    fn what_nobody_is_in_and_can_be_had_again_makes_way_for_the_next_run() {
+        for (at, fetches, runs) in [(0, true, 1), (FAR + 5, true, 2), (0, false, 2)] {
+            let mut state = state(at, fetches);
+            state.begin(0, Some(CHUNK as u64));
+            assert_eq!(state.runs.len(), runs, "a reader at {at}, fetches: {fetches}");
         }
     }
 }
