@@ -27,6 +27,10 @@ impl<T: Clone> Answer<T> {
         Arc::new(Answer(Mutex::new(State::Open { next: 0, wakers: Vec::new() })))
     }
 
+    pub(super) fn given(answer: T) -> Arc<Answer<T>> {
+        Arc::new(Answer(Mutex::new(State::Given(answer))))
+    }
+
     /// Gives the answer to all who wait, and to all who will.
     pub(super) fn give(&self, answer: T) {
         let before = mem::replace(&mut *self.state(), State::Given(answer));

@@ -165,7 +165,9 @@ impl Disk {
 
     /// Whether this chunk may be there; no is certain. Reads nothing.
     pub fn may_have_chunk(&self, id: &ChunkId) -> bool {
-        self.0.folders.all.iter().any(|folder| folder.may_have_chunk(id))
+        // The second look is for what was written between the first and the look at what waits.
+        let folder_may = || self.0.folders.all.iter().any(|folder| folder.may_have_chunk(id));
+        folder_may() || self.0.under_way.bytes(id).is_some() || folder_may()
     }
 
     /// What stands under `key`: never an older state than one put before this was called. Nothing, if too many wait to
@@ -214,14 +216,21 @@ impl Disk {
         }
     }
 
-    /// Reads a chunk. All who wait for the same one share one read.
+    /// Reads a chunk. All who wait for the same one share one read; what waits to be written is had from there.
     pub fn read(&self, id: &ChunkId) -> Read {
+        if let Some(bytes) = self.0.under_way.bytes(id) {
+            (self.0.folders.hooks.raised)(&Chunk { id: *id, bytes: bytes.clone() });
+            return Read::at_once(bytes);
+        }
         if self.may_have_chunk(id) { self.0.readers.read(id) } else { Read::nothing() }
     }
 
-    /// Whether all these chunks are there. They count as read, so that reclaim carries them on.
+    /// Whether all these chunks are there, or wait to be written. Those that are there count as read, so that reclaim
+    /// carries them on.
     pub async fn holds(&self, ids: &[ChunkId]) -> bool {
-        ids.iter().all(|id| self.may_have_chunk(id)) && self.0.readers.holds(ids).await
+        let written = |id: &&ChunkId| self.0.under_way.bytes(id).is_none();
+        let ids: Vec<ChunkId> = ids.iter().filter(written).copied().collect();
+        ids.is_empty() || (ids.iter().all(|id| self.may_have_chunk(id)) && self.0.readers.holds(&ids).await)
     }
 
     /// Commits all there is and gives the folders up to another process. The chunks `needed` stay readable; nothing else is

@@ -1,13 +1,15 @@
 //! What waits for the writer of a folder: chunks, bounded in bytes, and orders.
 //!
-//! A chunk that waits in any folder is not taken a second time, whoever offers it: both get the same answer.
+//! A chunk that waits in any folder is not taken a second time, whoever offers it: both get the same answer. As long as it
+//! waits it is read from here: memory may have let it go.
 
 use crate::{
     cache::{Chunk, ChunkId},
     clock,
 };
+use bytes::Bytes;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     mem,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -50,20 +52,31 @@ impl Kept {
 
 /// Chunks that wait to be written, in all folders.
 #[derive(Default)]
-pub(super) struct UnderWay(Mutex<HashMap<ChunkId, Kept>>);
+pub(super) struct UnderWay(Mutex<HashMap<ChunkId, Waits>>);
+
+/// A chunk that waits to be written.
+struct Waits {
+    bytes: Bytes,
+    kept: Kept,
+}
 
 impl UnderWay {
     /// Begins to offer a chunk; if it waits already, what comes of that.
     pub(super) fn begin(self: &Arc<UnderWay>, chunk: &Chunk) -> Result<Offer, Kept> {
         let kept = Kept(Arc::new(AtomicU8::new(OPEN)));
         match self.chunks().entry(chunk.id) {
-            std::collections::hash_map::Entry::Occupied(waits) => return Err(waits.get().clone()),
-            std::collections::hash_map::Entry::Vacant(free) => free.insert(kept.clone()),
+            Entry::Occupied(waits) => return Err(waits.get().kept.clone()),
+            Entry::Vacant(free) => free.insert(Waits { bytes: chunk.bytes.clone(), kept: kept.clone() }),
         };
         Ok(Offer { chunk: chunk.clone(), kept, under_way: self.clone(), room: None })
     }
 
-    fn chunks(&self) -> MutexGuard<'_, HashMap<ChunkId, Kept>> {
+    /// The bytes of a chunk, if it waits. Once it does not, a folder has it, or nobody does.
+    pub(super) fn bytes(&self, id: &ChunkId) -> Option<Bytes> {
+        self.chunks().get(id).map(|waits| waits.bytes.clone())
+    }
+
+    fn chunks(&self) -> MutexGuard<'_, HashMap<ChunkId, Waits>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -201,6 +201,11 @@ impl Read {
     pub(super) fn nothing() -> Read {
         Read(None)
     }
+
+    /// A chunk that need not be read.
+    pub(super) fn at_once(bytes: Bytes) -> Read {
+        Read(Some(Waiting::for_answer(Answer::given(Some(bytes)))))
+    }
 }
 
 impl Future for Read {

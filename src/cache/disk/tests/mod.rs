@@ -185,6 +185,29 @@ fn folder() -> TempDir {
 const LIMIT: u64 = 64 << 20;
 
 #[test]
+fn what_waits_to_be_written_is_read_from_where_it_waits() {
+    let folder = folder();
+    let (disk, metrics) = open(&settings(&[folder.path()], LIMIT, AT_ONCE));
+    let (first, second, never) = (chunk(1, 1000), chunk(2, CHUNK), chunk(3, 10));
+    // As long as somebody looks at the segments, the writer cannot begin one.
+    let segments = disk.0.folders.all[0].segments();
+    let kept = [&first, &second].map(|chunk| disk.keep(&key("/"), chunk));
+    assert!(has(&disk, &first) && has(&disk, &second) && !has(&disk, &never));
+    assert!(disk.may_have_chunk(&first.id) && !disk.may_have_chunk(&never.id));
+    assert!(wait(disk.holds(&[first.id, second.id])) && !wait(disk.holds(&[first.id, never.id])));
+    assert!(kept.iter().all(|kept| !kept.is_decided()));
+    assert_eq!(value(&metrics, "lectern_disk_written_bytes_total"), 0);
+    drop(segments);
+    // Nobody finds a gap between queue and folder.
+    until("a decision", || {
+        assert!(has(&disk, &first) && has(&disk, &second));
+        kept.iter().all(|kept| kept.is_kept())
+    });
+    assert!(has(&disk, &first) && wait(disk.holds(&[first.id, second.id])));
+    assert!(value(&metrics, "lectern_disk_read_bytes_total") >= 1000, "from the folder");
+}
+
+#[test]
 fn what_was_kept_is_there_before_and_after_a_restart() {
     let folder = folder();
     let settings = settings(&[folder.path()], LIMIT, NEVER);
