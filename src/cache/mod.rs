@@ -5,6 +5,7 @@ mod buffers;
 mod disk;
 mod key;
 mod memory;
+mod seen;
 mod settings;
 mod stored;
 mod tiers;

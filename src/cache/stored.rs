@@ -149,6 +149,11 @@ impl StoredResponse {
         self.checked.store(touched + 1, Ordering::Relaxed);
     }
 
+    /// Whether it was ever looked at for a request since it came into memory.
+    pub(super) fn was_checked(&self) -> bool {
+        self.checked.load(Ordering::Relaxed) != 0
+    }
+
     /// The validator that names these bytes and no others: chunks that are missing may be asked for by it.
     pub fn content_tag(&self) -> Option<&HeaderValue> {
         self.etag.as_ref().filter(|tag| EntityTag::parse(tag.as_bytes()).is_some_and(|tag| !tag.is_weak()))

@@ -11,12 +11,11 @@ use super::{
     pending::{Bounds, Found, Pending},
     place::Place,
     queue::{Kept, Offer, Queue},
-    seen::Seen,
     segment::{Segment, Unread},
     status::Status,
 };
 use crate::{
-    cache::{ChunkId, Key, Slot},
+    cache::{ChunkId, Key, Slot, seen::Seen},
     telemetry::{DiskRead, FolderMetrics, NotKept, Seldom},
 };
 use arc_swap::ArcSwapOption;

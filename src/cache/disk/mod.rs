@@ -22,7 +22,6 @@ mod place;
 mod queue;
 mod reader;
 mod reclaim;
-mod seen;
 mod segment;
 mod settings;
 mod status;
@@ -74,7 +73,7 @@ type Held = Box<dyn Fn(&ChunkId) -> Option<Bytes> + Send + Sync>;
 
 /// What the disk tier asks about a chunk before it lets it go.
 pub struct Hooks {
-    /// Another tier holds it: it is in use.
+    /// Another tier holds it, and it was read there: it is in use.
     pub hot: Box<dyn Fn(&ChunkId) -> bool + Send + Sync>,
     /// It is held against reclaim, as its release is staged, active or pinned.
     pub protected: Box<dyn Fn(&ChunkId) -> bool + Send + Sync>,

@@ -1,8 +1,14 @@
 //! The memory tier: heads by key and chunks by digest, in one bound.
 //!
-//! moka decides what stays (TinyLFU). It may refuse a newcomer and it forgets single chunks, so a head never proves
-//! that its body is there: [`Memory::pieces`] tells.
+//! moka decides what stays (TinyLFU) of what was read since it was stored; what was not goes first, the oldest of it
+//! ([`unread`]). Newcomers may be refused and single chunks are forgotten, so a head never proves that its body is there:
+//! [`Memory::pieces`] tells.
 
+#[cfg(test)]
+mod tests;
+mod unread;
+
+use self::unread::Unread;
 use crate::{
     cache::{Body, CHUNK, Chunk, ChunkId, Hooks, Key, Slot, body::chunks_of},
     telemetry::Metrics,
@@ -20,6 +26,8 @@ type Hasher = hashbrown::DefaultHashBuilder;
 const OVERHEAD: u64 = 256;
 /// What moka puts off is applied each time so many bytes came up from disk.
 const SETTLE: u64 = 4 << 20;
+/// Room that is made for a head before it comes: most take less.
+const HEAD: u64 = 2 << 10;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Name {
@@ -37,6 +45,8 @@ enum Held {
 #[derive(Clone)]
 pub struct Memory {
     held: Cache<Name, Held, Hasher>,
+    capacity: u64,
+    unread: Arc<Unread>,
     metrics: Arc<Metrics>,
     /// Bytes that came up from disk so far.
     raised: Arc<AtomicU64>,
@@ -55,14 +65,14 @@ impl Memory {
                 }
             })
             .build_with_hasher(Hasher::default());
-        Memory { held, metrics, raised: Arc::default() }
+        Memory { held, capacity, unread: Arc::new(Unread::new(capacity)), metrics, raised: Arc::default() }
     }
 
     /// What the disk tier asks and tells this one. Nothing is protected yet.
     pub fn hooks(&self) -> Hooks {
         let (hot, held, raised) = (self.clone(), self.clone(), self.clone());
         Hooks {
-            hot: Box::new(move |id| hot.has_chunk(id)),
+            hot: Box::new(move |id| hot.unread.was_read(id) && hot.has_chunk(id)),
             protected: Box::new(|_| false),
             held: Box::new(move |id| held.chunk(id)),
             raised: Box::new(move |chunk| raised.raise(chunk)),
@@ -96,7 +106,10 @@ impl Memory {
     /// The bytes of a chunk.
     pub fn chunk(&self, id: &ChunkId) -> Option<Bytes> {
         match self.held.get(&Name::Chunk(*id)) {
-            Some(Held::Chunk(bytes)) => Some(bytes),
+            Some(Held::Chunk(bytes)) => {
+                self.unread.is_read(id);
+                Some(bytes)
+            }
             _ => None,
         }
     }
@@ -106,17 +119,60 @@ impl Memory {
         self.held.contains_key(&Name::Chunk(*id))
     }
 
-    /// Keeps a sealed chunk.
+    /// Keeps a chunk that was sealed just now. One that is there already and comes again counts as read.
     pub fn keep_chunk(&self, chunk: &Chunk) {
-        self.held.insert(Name::Chunk(chunk.id), Held::Chunk(chunk.bytes.clone()));
+        let (name, held) = (Name::Chunk(chunk.id), Held::Chunk(chunk.bytes.clone()));
+        if self.has_chunk(&chunk.id) {
+            self.unread.is_read(&chunk.id);
+        } else {
+            self.make_way(weight(&name, &held));
+            self.unread.comes(name.clone());
+        }
+        self.held.insert(name, held);
     }
 
-    /// Keeps a chunk that came up from disk.
+    /// Makes room for so many bytes by what was not read since it was stored, as far as there is such.
+    fn make_way(&self, bytes: u64) {
+        let over = (self.held.weighted_size() + bytes).saturating_sub(self.capacity).min(bytes);
+        let mut freed = 0;
+        while freed < over {
+            let Some(oldest) = self.unread.oldest() else { return };
+            freed += self.let_go_unless_read(oldest);
+        }
+    }
+
+    /// Tells how many bytes that freed.
+    fn let_go_unless_read(&self, name: Name) -> u64 {
+        let mut freed = 0;
+        let entry = self.held.entry(name.clone());
+        entry.and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
+            Some(held) if !self.was_read(&name, &held) => {
+                freed = weight(&name, &held);
+                Op::Remove
+            }
+            _ => Op::Nop,
+        });
+        if freed > 0 {
+            self.metrics.evicted.inc();
+        }
+        freed
+    }
+
+    fn was_read(&self, name: &Name, held: &Held) -> bool {
+        match (name, held) {
+            (Name::Chunk(id), _) => self.unread.was_read(id),
+            (_, Held::Slot(slot)) => slot.responses().iter().any(|stored| stored.was_checked()),
+            _ => false,
+        }
+    }
+
+    /// Keeps a chunk that came up from disk, as somebody reads it.
     fn raise(&self, chunk: &Chunk) {
         if self.has_chunk(&chunk.id) {
             return;
         }
-        self.keep_chunk(chunk);
+        self.unread.is_read(&chunk.id);
+        self.held.insert(Name::Chunk(chunk.id), Held::Chunk(chunk.bytes.clone()));
         let length = chunk.bytes.len() as u64;
         let before = self.raised.fetch_add(length, Ordering::Relaxed);
         if before / SETTLE != (before + length) / SETTLE {
@@ -132,17 +188,29 @@ impl Memory {
     /// Changes what stands under `key` as `decide` says, which is given what stands there now. Of changes to one key none is
     /// decided before the one before it has come about.
     pub(super) fn change(&self, key: &Key, decide: impl FnOnce(Option<Arc<Slot>>) -> Change) {
-        self.held.entry(Name::Slot(key.clone())).and_compute_with(|entry| {
+        let name = Name::Slot(key.clone());
+        if !self.held.contains_key(&name) {
+            self.make_way(HEAD);
+        }
+        let mut comes = false;
+        self.held.entry(name.clone()).and_compute_with(|entry| {
             let slot = match entry.map(|entry| entry.into_value()) {
                 Some(Held::Slot(slot)) => Some(slot),
                 _ => None,
             };
+            let is_there = slot.is_some();
             match decide(slot) {
                 Change::Stays => Op::Nop,
-                Change::Becomes(slot) => Op::Put(Held::Slot(slot)),
+                Change::Becomes(slot) => {
+                    comes = !is_there;
+                    Op::Put(Held::Slot(slot))
+                }
                 Change::Goes => Op::Remove,
             }
         });
+        if comes {
+            self.unread.comes(name);
+        }
     }
 
     /// Applies what moka has put off, and tells the gauges. Called after each fill and once a second.

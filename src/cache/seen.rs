@@ -1,6 +1,6 @@
-//! Which stored responses were read since they were last passed over: a second chance before they are forgotten.
+//! Which digests were read since they were last looked at: what was gets a second chance.
 //!
-//! One bit for several keys, in memory only: a wrong one keeps a response a little longer.
+//! One bit for several digests, in memory only: a wrong one keeps something a little longer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,13 +10,13 @@ const BITS: (u64, u64) = (1 << 12, 1 << 24);
 pub(super) struct Seen(Box<[AtomicU64]>);
 
 impl Seen {
-    /// For so many responses.
-    pub(super) fn new(responses: u64) -> Seen {
-        let bits = responses.saturating_mul(2).clamp(BITS.0, BITS.1);
+    /// For so many digests.
+    pub(super) fn new(digests: u64) -> Seen {
+        let bits = digests.saturating_mul(2).clamp(BITS.0, BITS.1);
         Seen((0..bits.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
     }
 
-    /// The response of this key was read.
+    /// What has this digest was read.
     pub(super) fn set(&self, digest: &[u8; 32]) {
         let (word, bit) = self.place(digest);
         // Most are set already: a read does not take the line from other cores.
@@ -25,7 +25,13 @@ impl Seen {
         }
     }
 
-    /// Whether it was read since the last time this was asked.
+    /// Whether it was read since the last time it was taken.
+    pub(super) fn has(&self, digest: &[u8; 32]) -> bool {
+        let (word, bit) = self.place(digest);
+        self.0[word].load(Ordering::Relaxed) & bit != 0
+    }
+
+    /// As [`Seen::has`]; from here on it was not.
     pub(super) fn take(&self, digest: &[u8; 32]) -> bool {
         let (word, bit) = self.place(digest);
         self.0[word].fetch_and(!bit, Ordering::Relaxed) & bit != 0
@@ -43,11 +49,12 @@ mod tests {
     use super::Seen;
 
     #[test]
-    fn a_response_that_was_read_gets_one_more_chance() {
+    fn what_was_read_gets_one_more_chance() {
         let digest = |n: u64| *blake3::hash(&n.to_le_bytes()).as_bytes();
         let seen = Seen::new(100);
         seen.set(&digest(1));
-        assert!(seen.take(&digest(1)) && !seen.take(&digest(1)));
+        assert!(seen.has(&digest(1)) && seen.take(&digest(1)));
+        assert!(!seen.has(&digest(1)) && !seen.take(&digest(1)));
         let wrong = (100..600).filter(|n| {
             seen.set(&digest(1));
             seen.take(&digest(*n))
