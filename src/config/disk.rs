@@ -14,12 +14,14 @@ const MOST: u64 = 1 << 50;
 pub(super) fn disk(section: Section<'_>, ledger: &Path) -> DiskSettings {
     let default = DiskSettings::default();
     let interval = Duration::from_millis(10)..=Duration::from_secs(60);
+    let deadline = Duration::from_millis(100)..=Duration::from_secs(60);
     let mut taken = vec![(plain(ledger), "the ledger's folder".to_owned())];
     let folders = section.tables("folder").into_iter();
     let settings = DiskSettings {
         folders: folders.filter_map(|section| folder(section, &mut taken)).collect(),
         readers: section.count("readers", 1..=256).unwrap_or(default.readers),
         read_queue: section.count("read_queue", 1..=1_000_000).unwrap_or(default.read_queue),
+        read_deadline: section.span("read_deadline", deadline).unwrap_or(default.read_deadline),
         write_queue: section.size("write_queue", 1 << 20..=1 << 34).unwrap_or(default.write_queue),
         flush_interval: section.span("flush_interval", interval).unwrap_or(default.flush_interval),
     };

@@ -264,6 +264,7 @@ fn every_setting_can_be_set() {
                 ],
                 readers: 2,
                 read_queue: 3,
+                read_deadline: second(6),
                 write_queue: 2 << 20,
                 flush_interval: second(4),
             },

@@ -37,6 +37,8 @@ pub enum DiskRead {
     Bad,
     /// The disk failed.
     Error,
+    /// The disk did not answer in time, or a look-up did not come so far.
+    Slow,
 }
 
 /// Why something was not kept.
@@ -55,11 +57,12 @@ pub enum NotKept {
 }
 
 impl DiskRead {
-    const ALL: [(DiskRead, &str); 4] = [
+    const ALL: [(DiskRead, &str); 5] = [
         (DiskRead::Ok, "ok"),
         (DiskRead::Missing, "missing"),
         (DiskRead::Bad, "bad"),
         (DiskRead::Error, "error"),
+        (DiskRead::Slow, "slow"),
     ];
 }
 
@@ -178,7 +181,7 @@ impl DiskMetrics {
             ),
             reads: counters(
                 "lectern_disk_reads_total",
-                "Reads of chunks by folder and result: ok, missing, bad (not the bytes that were written), error.",
+                "Reads of chunks by folder and result: ok, missing, bad (not the bytes that were written), error, slow (look-ups too).",
                 &["folder", "result"],
             ),
             not_kept: counters(

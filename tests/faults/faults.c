@@ -1,7 +1,7 @@
 /* A medium that fails: stands before libc (LD_PRELOAD) and sees what a process does to the files below one folder.
  *
- * It does three things. It counts each call. It refuses calls as a rule says (ENOSPC, EROFS, EIO, short writes). And, if
- * told to lose, it remembers what was not synced yet; at a cut it puts the files back to what a medium may hold that lost
+ * It does three things. It counts each call. It refuses calls as a rule says (ENOSPC, EROFS, EIO, short writes), or does not
+ * let them return. And, if told to lose, it remembers what was not synced yet; at a cut it puts the files back to what a medium may hold that lost
  * its power, and ends the process at once.
  *
  *   LECTERN_FAULTS_UNDER    the folder; it must exist
@@ -17,6 +17,8 @@
  *        allocation), sync, read, open (for writing, or to create), name (rename, link, unlink, folders). PART stands
  *        in the file's path. The first BYTES written still pass, the next call is cut short there. N: so often, then
  *        never again.
+ *   hang on=GROUP[,GROUP] [path=PART]
+ *        the calls of these groups (read, write, sync) do not return before the next order; each counts as refused once
  *   cut seed=N [calls=N] [keep=none]
  *        at once, or before the N-th call that changes or syncs something. What survives of what was not synced is
  *        drawn by the seed: none of it, all, some pages (so that lengths and bytes disagree), a torn beginning; of the
@@ -129,7 +131,7 @@ static struct node *nodes[BUCKETS];
 static struct node *open_nodes[DESCRIPTORS];
 static struct change *changes;
 static size_t changes_count, changes_room;
-static struct { int error; unsigned on; char path[128]; int64_t after, times; } rule;
+static struct { int error; bool hang; unsigned on; char path[128]; int64_t after, times; } rule;
 static struct { bool armed, keep_none; uint64_t seed, step; } to_cut;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
@@ -552,19 +554,20 @@ static void obey(void) {
   uint32_t told = __atomic_load_n(&control->told, __ATOMIC_ACQUIRE);
   memcpy(text, control->text, TEXT_BYTES);
   char *verb = strtok_r(text, " \n", &rest);
-  bool fail = verb && !strcmp(verb, "fail"), is_cut = verb && !strcmp(verb, "cut");
-  if (!fail && !is_cut && (!verb || strcmp(verb, "none"))) not_understood(verb ? verb : "an empty order");
+  bool fail = verb && !strcmp(verb, "fail"), hang = verb && !strcmp(verb, "hang"), is_cut = verb && !strcmp(verb, "cut");
+  if (!fail && !hang && !is_cut && (!verb || strcmp(verb, "none"))) not_understood(verb ? verb : "an empty order");
   if (is_cut && !lose) not_understood("cut without LECTERN_FAULTS_LOSE");
   uint64_t calls = 0;
   memset(&rule, 0, sizeof rule);
   rule.times = -1;
+  rule.hang = hang;
   if (fail) rule.error = error_named(strtok_r(NULL, " \n", &rest));
-  for (char *word; (fail || is_cut) && (word = strtok_r(NULL, " \n", &rest));) {
+  for (char *word; (fail || hang || is_cut) && (word = strtok_r(NULL, " \n", &rest));) {
     char *value = strchr(word, '=');
     if (!value) not_understood(word);
     *value++ = 0;
-    if (fail && !strcmp(word, "on")) rule.on = groups_named(value);
-    else if (fail && !strcmp(word, "path")) snprintf(rule.path, sizeof rule.path, "%s", value);
+    if ((fail || hang) && !strcmp(word, "on")) rule.on = groups_named(value);
+    else if ((fail || hang) && !strcmp(word, "path")) snprintf(rule.path, sizeof rule.path, "%s", value);
     else if (fail && !strcmp(word, "after")) rule.after = strtoll(value, NULL, 10);
     else if (fail && !strcmp(word, "times")) rule.times = strtoll(value, NULL, 10);
     else if (is_cut && !strcmp(word, "seed")) to_cut.seed = strtoull(value, NULL, 10);
@@ -597,9 +600,27 @@ static void step(enum call c) {
   if (to_cut.armed && control->steps >= to_cut.step) cut();
 }
 
+/* Whether the rule is about it. Locked. */
+static bool concerns(unsigned group, const char *path) {
+  return (rule.on & group) && rule.times && (!*rule.path || strstr(path, rule.path));
+}
+
+/* Returns when no rule holds the call up. Not locked: others go on. */
+static void held_up(enum call c, unsigned group, struct node *n) {
+  for (bool counted = false;;) {
+    lock();
+    bool hangs = rule.hang && concerns(group, n->path);
+    if (hangs && !counted) __atomic_add_fetch(&control->calls[c].refused, 1, __ATOMIC_RELAXED);
+    unlock();
+    if (!hangs) return;
+    counted = true;
+    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+  }
+}
+
 /* Whether the rule refuses it; `errno` says how. Of a write it may leave fewer bytes. Locked. */
 static bool refused(enum call c, unsigned group, const char *path, size_t *bytes) {
-  if (!(rule.on & group) || !rule.times || (*rule.path && !strstr(path, rule.path))) return false;
+  if (rule.hang || !concerns(group, path)) return false;
   if (rule.error < 0) {
     if (!bytes || *bytes < 2) return false;
     *bytes = *bytes / 2;
@@ -756,6 +777,7 @@ static ssize_t do_write(enum call c, int fd, const struct iovec *parts, int coun
   struct iovec fewer[count ? count : 1];
   size_t bytes = 0, left;
   for (int i = 0; i < count; i++) bytes += parts[i].iov_len;
+  held_up(c, GROUP_WRITE, n);
   lock();
   step(c);
   if (refused(c, GROUP_WRITE, n->path, &bytes)) {
@@ -815,6 +837,7 @@ static bool may_read(enum call c, int fd) {
   if (!n) return true;
   seen(c);
   if (!(__atomic_load_n(&rule.on, __ATOMIC_RELAXED) & GROUP_READ)) return true;
+  held_up(c, GROUP_READ, n);
   lock();
   bool refusal = refused(c, GROUP_READ, n->path, NULL);
   unlock();
@@ -920,6 +943,7 @@ void *mmap64(void *where, size_t length, int protection, int flags, int fd, off_
 static int do_sync(enum call c, int fd, long number) {
   struct node *n = node_of(fd);
   if (!n) return (int)syscall(number, fd);
+  held_up(c, GROUP_SYNC, n);
   lock();
   step(c);
   bool refusal = refused(c, GROUP_SYNC, n->path, NULL);

@@ -68,3 +68,11 @@ class Medium:
         table = self.control.read_bytes()[HEAD.size + TEXT_BYTES:]
         rows = (CALL.unpack_from(table, at) for at in range(0, len(table) - CALL.size + 1, CALL.size))
         return {name.rstrip(b'\0').decode(): (seen, refused) for name, seen, refused in rows if name.strip(b'\0')}
+
+    def until(self, holds, within=5):
+        """Waits until `holds` of the calls."""
+        end = time.monotonic() + within
+        while not holds(self.calls()):
+            if time.monotonic() > end:
+                raise TimeoutError(self.calls())
+            time.sleep(0.001)

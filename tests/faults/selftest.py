@@ -210,6 +210,23 @@ print(tells('pread', fd, buffer, 16, 0), tells('open', 'new', NEW, 0o600) in ran
         story = "print(tells('open', 'there', RW, 0) in range(100), tells('open', 'new', NEW, 0o600))"
         self.assertEqual(self.run_story(story, 'fail ENOSPC on=open'), ['True No space left on device'])
 
+    def test_what_hangs_returns_with_the_next_order(self):
+        for order, call in (('hang on=read path=/a', 'pread'), ('hang on=sync', 'fsync'), ('hang on=write', 'write')):
+            with self.subTest(order), self.start(f'wait()\n{self.STORY}') as process:
+                self.ready(process)
+                self.medium.obeyed(order)
+                process.stdin.write('\n')
+                process.stdin.flush()
+                self.medium.until(lambda calls: calls[call][1] == 1)
+                self.assertIsNone(process.poll())
+                self.medium.obeyed('none')
+                said, _ = process.communicate(timeout=30)
+                self.assertEqual(said.splitlines(), ['10 1 0 0', '4 True 0'])
+                self.assertEqual(self.medium.calls()[call][1], 1)
+            self.begin()
+            for name in ('b', 'new'):
+                (self.folder / name).unlink(missing_ok=True)
+
     def test_refusals_are_counted(self):
         self.run_story(self.STORY, 'fail EIO on=write,read')
         self.assertEqual({n: r for n, (_, r) in self.medium.calls().items() if r}, {'write': 1, 'pwrite': 1, 'ftruncate': 1, 'pread': 1})

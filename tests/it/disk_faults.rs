@@ -1,4 +1,4 @@
-//! A medium that is full, read-only or broken: what it would have kept is not kept, and every answer is right.
+//! A medium that is full, read-only, broken or does not answer: what it would have kept is not kept, and every answer is right.
 //!
 //! The disk folder lies on the medium of `tests/faults`. Bodies that were committed before the fault are on disk, those that
 //! came later may be; the origin is asked for what is not, and once the medium works again, things are kept again.
@@ -32,6 +32,13 @@ fn body(n: u64) -> Film {
 impl Scene {
     /// An edge whose folder holds the first bodies. What is written is committed soon; the memory holds a few of them.
     async fn begin() -> Scene {
+        Scene::with("", &[FOLDER], BEFORE).await
+    }
+
+    /// The same with other folders and bodies, and this said of the disk tier.
+    async fn with(disk: &str, folders: &[&str], bodies: Range<u64>) -> Scene {
+        let folder = |path: &&str| format!("[[disk.folder]]\npath = \"{path}\"\nlimit = \"128MiB\"\n");
+        let folders: String = folders.iter().map(folder).collect();
         let origin = Origin::start().await;
         origin.on_call("/d/*", |seen, _| body(seen.path()[3..].parse().unwrap()).answer());
         let (edge, medium) = Edge::on_medium(&format!(
@@ -39,18 +46,19 @@ impl Scene {
              [[origin]]\nname = \"lms\"\nservers = [\"{}\"]\n\
              [[site]]\nname = \"lms\"\nhosts = [\"lms.example\"]\norigin = \"lms\"\n\
              [cache]\nmemory = \"2MiB\"\nfill_window = \"1MiB\"\n\
-             [disk]\nflush_interval = \"50ms\"\n[[disk.folder]]\npath = \"{FOLDER}\"\nlimit = \"128MiB\"\n",
+             [disk]\nflush_interval = \"50ms\"\n{disk}{folders}",
             origin.addr()
         ))
         .await;
         let scene = Scene { origin, edge, medium };
-        assert_eq!(scene.get(BEFORE).await, 6);
+        let count = bodies.end - bodies.start;
+        assert_eq!(scene.get(bodies.clone()).await as u64, count);
         scene.edge.settled().await;
         // The index names only what is on the medium.
-        let chunks = BEFORE.map(|n| body(n).length.div_ceil(256 << 10)).sum::<u64>();
+        let chunks = bodies.map(|n| body(n).length.div_ceil(256 << 10)).sum::<u64>();
         eventually("first bodies on disk", async || {
             scene.count("lectern_disk_chunks").await == chunks
-                && scene.count("lectern_disk_responses").await == 6
+                && scene.count("lectern_disk_responses").await == count
         })
         .await;
         scene
@@ -73,6 +81,16 @@ impl Scene {
     /// Whether the folder is used for `reads` or `writes`.
     async fn is_up(&self, what: &str) -> bool {
         self.edge.metric("lectern_disk_up", &[&format!("what=\"{what}\"")]).await == 1.0
+    }
+
+    /// The same of one of several.
+    async fn reads(&self, folder: &str) -> bool {
+        self.edge.metric("lectern_disk_up", &[&format!("{folder}\""), "what=\"reads\""]).await == 1.0
+    }
+
+    /// Look-ups and reads that had no answer in time.
+    async fn slow(&self) -> u64 {
+        self.edge.metric("lectern_disk_reads_total", &["result=\"slow\""]).await as u64
     }
 
     async fn works(&self) {
@@ -236,4 +254,53 @@ async fn a_medium_that_is_bad_from_the_start_is_used_when_it_works() {
     scene.edge.settled().await;
     scene.again().await;
     assert_eq!((scene.get(BEFORE).await, scene.get(AFTER).await), (0, 0));
+}
+
+/// What is on two folders before one of them hangs, and what comes meanwhile.
+const TWO: [&str; 2] = ["disk/one", "disk/two"];
+const MANY: Range<u64> = 0..24;
+const MORE: Range<u64> = 24..48;
+
+#[tokio::test]
+async fn a_folder_whose_reads_hang_costs_a_deadline_each_thread_and_then_nothing() {
+    let mut scene = Scene::with("readers = 2\nread_deadline = \"200ms\"\n", &TWO, MANY).await;
+    scene.again().await;
+    scene.medium.order("hang on=read path=/one/").await;
+    let asked = scene.get(MANY).await;
+    assert!((1..24).contains(&asked), "{asked}: the other folder serves");
+    assert!(scene.medium.refused() > 0 && scene.slow().await > 0);
+    eventually("a folder that is off", async || !scene.reads("one").await).await;
+    assert!(scene.reads("two").await);
+    let ready = scene.edge.control("GET", "/readyz", "").await.expect(200).text();
+    assert!(ready.contains("one") && ready.contains("does not answer"), "{ready}");
+    // Nobody waits for it any more, and what comes is kept in the other one.
+    let slow = scene.slow().await;
+    scene.get(MANY).await;
+    scene.get(MORE).await;
+    assert_eq!(scene.slow().await, slow);
+    scene.healthy().await;
+    scene.medium.order("none").await;
+    eventually("a folder that answers", async || scene.reads("one").await).await;
+    scene.get(MORE).await;
+    scene.edge.settled().await;
+    scene.again().await;
+    assert_eq!(scene.get(MANY).await + scene.get(MORE).await, 0);
+    scene.healthy().await;
+}
+
+#[tokio::test]
+async fn a_writer_that_hangs_in_a_sync_is_waited_for_by_nobody() {
+    let mut scene = Scene::with("", &TWO, MANY).await;
+    scene.medium.order("hang on=sync path=/one/").await;
+    assert_eq!(scene.get(MORE).await, 24);
+    eventually("the sync", async || scene.medium.refused() > 0).await;
+    // Written or not: it is read from where it is, though the memory holds few of them.
+    assert_eq!(scene.get(MORE).await + scene.get(MANY).await, 0);
+    assert!(scene.reads("one").await && scene.reads("two").await);
+    assert_eq!(scene.slow().await, 0);
+    scene.healthy().await;
+    scene.medium.order("none").await;
+    scene.edge.settled().await;
+    scene.again().await;
+    assert_eq!(scene.get(MORE).await + scene.get(MANY).await, 0);
 }

@@ -1,13 +1,16 @@
-//! An answer that a thread gives and any number of tasks wait for, without a channel for each of them.
+//! An answer that a thread gives and any number of tasks or threads wait for, without a channel for each of them.
 //!
 //! A task that no longer waits takes its waker out and leaves nothing behind.
 
+use crate::clock;
 use std::{
     future::Future,
     mem,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+    time::Instant,
 };
 
 /// What is being found out, and who waits for it.
@@ -25,10 +28,6 @@ enum State<T> {
 impl<T: Clone> Answer<T> {
     pub(super) fn open() -> Arc<Answer<T>> {
         Arc::new(Answer(Mutex::new(State::Open { next: 0, wakers: Vec::new() })))
-    }
-
-    pub(super) fn given(answer: T) -> Arc<Answer<T>> {
-        Arc::new(Answer(Mutex::new(State::Given(answer))))
     }
 
     /// Gives the answer to all who wait, and to all who will.
@@ -54,6 +53,31 @@ pub(super) struct Waiting<T: Clone> {
 impl<T: Clone> Waiting<T> {
     pub(super) fn for_answer(answer: Arc<Answer<T>>) -> Waiting<T> {
         Waiting { answer, number: None }
+    }
+
+    /// Has this thread wait for it until then.
+    pub(super) fn wait(mut self, until: Instant) -> Option<T> {
+        let waker = Waker::from(Arc::new(Unparks(thread::current())));
+        loop {
+            match Pin::new(&mut self).poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(answer) => return Some(answer),
+                Poll::Pending => {}
+            }
+            let left = until.saturating_duration_since(clock::instant());
+            if left.is_zero() {
+                return None;
+            }
+            thread::park_timeout(left);
+        }
+    }
+}
+
+/// Wakes a thread.
+struct Unparks(Thread);
+
+impl Wake for Unparks {
+    fn wake(self: Arc<Unparks>) {
+        self.0.unpark();
     }
 }
 

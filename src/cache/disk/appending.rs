@@ -11,7 +11,7 @@ use crate::{
     cache::{CHUNK, Chunk, ChunkId},
     telemetry::NotKept,
 };
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 /// Chunks that are appended by one call: few enough for the system, enough for small ones.
 const TOGETHER: usize = 256;
@@ -19,6 +19,9 @@ const TOGETHER: usize = 256;
 const SYNC_BYTES: u64 = 8 << 20;
 /// Segments given up at most for one append, where the medium is full below the limit.
 const SACRIFICES: usize = 4;
+
+/// How long another folder is waited for that may have what is to be written: less than fills a queue.
+const OTHERS_PATIENCE: Duration = Duration::from_millis(100);
 
 /// A segment holds at least one chunk of any length.
 const _: () = assert!(CHUNK + FRAME as usize + HEADER as usize <= 1 << 20);
@@ -28,13 +31,15 @@ impl Store {
     pub(super) fn write(&mut self, offers: Vec<Offer>) -> Result<(), DiskError> {
         let mut new = Vec::new();
         for offer in offers {
-            if self.has(&offer.chunk.id)? {
-                self.folder.metrics.deduplicated_bytes.inc_by(offer.chunk.bytes.len() as u64);
-                offer.written();
-            } else {
-                new.push(offer);
+            match self.has(&offer.chunk.id)? {
+                true => self.is_there(offer),
+                false => new.push(offer),
             }
         }
+        let elsewhere = self.those_others_have(&new);
+        let (there, new): (Vec<_>, Vec<_>) =
+            new.into_iter().partition(|offer| elsewhere.contains(&offer.chunk.id));
+        there.into_iter().for_each(|offer| self.is_there(offer));
         let mut rest = new.into_iter().peekable();
         while rest.peek().is_some() {
             let mut bytes = 0;
@@ -57,18 +62,34 @@ impl Store {
         Ok(())
     }
 
-    /// Whether a chunk need not be written, as it is in a folder and stays there for now. It counts as read then.
+    fn is_there(&self, offer: Offer) {
+        self.folder.metrics.deduplicated_bytes.inc_by(offer.chunk.bytes.len() as u64);
+        offer.written();
+    }
+
+    /// Whether a chunk need not be written, as it is here and stays for now. It counts as read then.
     fn has(&self, id: &ChunkId) -> Result<bool, DiskError> {
         if let Some(place) = self.place(id)?
             && let Some(segment) = self.folder.segments().get(&place.segment)
         {
             segment.marks.set(place.ordinal);
-            if segment.has(&place) && !segment.is_passed(&place) {
-                return Ok(true);
+            return Ok(segment.has(&place) && !segment.is_passed(&place));
+        }
+        Ok(false)
+    }
+
+    /// Chunks that need not be written, as another folder has them. One that does not answer soon is not waited for: they are
+    /// written once more then.
+    fn those_others_have(&self, offers: &[Offer]) -> HashSet<ChunkId> {
+        let mut found = HashSet::new();
+        for other in self.all.iter().filter(|other| !Arc::ptr_eq(&other.folder, &self.folder)) {
+            let ids = offers.iter().map(|offer| offer.chunk.id);
+            let ids: Vec<_> = ids.filter(|id| !found.contains(id) && other.may_have_chunk(id)).collect();
+            if !ids.is_empty() {
+                found.extend(other.those_it_holds_within(&ids, OTHERS_PATIENCE));
             }
         }
-        let mut others = self.all.iter().filter(|other| !Arc::ptr_eq(other, &self.folder));
-        Ok(others.any(|other| other.may_have_chunk(id) && other.holds(id)))
+        found
     }
 
     /// Where a chunk will be after the next commit.

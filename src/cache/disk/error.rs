@@ -32,6 +32,8 @@ pub enum DiskError {
     Damaged(&'static str),
     /// The database ended in a panic, as it does on files that it did not write so.
     Panicked,
+    /// What was asked of the disk lately does not come back.
+    Hangs,
     /// The index is closed, or could not be opened again.
     Closed,
 }
@@ -87,6 +89,7 @@ impl fmt::Display for DiskError {
             ),
             DiskError::Damaged(what) => write!(f, "damaged: {what}"),
             DiskError::Panicked => f.write_str("the index's files are damaged"),
+            DiskError::Hangs => f.write_str("the disk does not answer"),
             DiskError::Closed => f.write_str("the index is closed"),
         }
     }

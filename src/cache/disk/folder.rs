@@ -307,6 +307,13 @@ impl Folder {
         }
     }
 
+    /// Nobody comes back from its disk: it is off until they do, and its writer has probed it.
+    pub(super) fn does_not_answer(&self) {
+        if self.status.hangs(&self.name) {
+            self.queue.stir();
+        }
+    }
+
     fn failed(&self, error: &DiskError) {
         // It was given up meanwhile.
         if matches!(error, DiskError::Closed) {

@@ -24,6 +24,7 @@ mod reader;
 mod reclaim;
 mod segment;
 mod settings;
+mod shelf;
 mod status;
 mod store;
 mod writer;
@@ -36,14 +37,13 @@ pub use index::{Changes, Counts, Index, SegmentRecord};
 pub use offline::{FolderStat, OfflineError, OfflineFolder, Verified};
 pub use place::Place;
 pub use queue::Kept;
-pub use reader::Read;
 pub use settings::{DiskSettings, FolderSettings};
 
 use self::{
     folder::Folder,
     pending::Found,
     queue::{Order, UnderWay},
-    reader::{Readers, Source},
+    shelf::Shelf,
     writer::Writer,
 };
 use crate::{
@@ -52,8 +52,10 @@ use crate::{
     telemetry::Metrics,
 };
 use bytes::Bytes;
+use futures_util::future;
 use std::{
     path::PathBuf,
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel},
@@ -67,6 +69,8 @@ use tokio::sync::oneshot;
 const OPEN_PATIENCE: Duration = Duration::from_secs(10);
 /// How long dropping the tier waits for its threads.
 const DROP_PATIENCE: Duration = Duration::from_secs(5);
+/// How long giving the folders up waits for a disk that does not answer. Its lock is given up when it does.
+const GIVE_UP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Gives the bytes of a chunk, if another tier holds them.
 type Held = Box<dyn Fn(&ChunkId) -> Option<Bytes> + Send + Sync>;
@@ -90,20 +94,20 @@ pub struct Disk(Arc<Inner>);
 
 struct Inner {
     folders: Folders,
-    readers: Readers,
     under_way: Arc<UnderWay>,
     metrics: Arc<Metrics>,
     /// Each writing thread holds the other end: it is cut off when the last one has ended.
     ended: Mutex<Receiver<()>>,
 }
 
-/// What reading threads read from.
-#[derive(Clone)]
 struct Folders {
-    all: Arc<[Arc<Folder>]>,
+    all: Arc<[Shelf]>,
     alive: Arc<Alive>,
     hooks: Arc<Hooks>,
 }
+
+/// A chunk that is being read: its bytes, or nothing if it cannot be had now.
+pub type Read = Pin<Box<dyn Future<Output = Option<Bytes>> + Send + Sync>>;
 
 impl Disk {
     /// Opens all folders. One that cannot be opened, or not soon, is off and is tried again. Reads nothing of what is in
@@ -117,29 +121,24 @@ impl Disk {
         hooks: Hooks,
         wait_for_lock: bool,
     ) -> Result<Disk, DiskError> {
-        let all: Arc<[Arc<Folder>]> = settings
-            .folders
-            .iter()
-            .map(|folder| {
-                let name = folder.path.display().to_string();
-                Arc::new(Folder::new(folder.clone(), settings.write_queue, metrics.disk.folder(&name)))
-            })
-            .collect();
-        let hooks = Arc::new(hooks);
-        let folders = Folders { all: all.clone(), alive: Arc::default(), hooks: hooks.clone() };
-        let full = metrics.disk.read_queue_full.clone();
-        let readers = Readers::new(Arc::new(folders.clone()), settings.readers, settings.read_queue, full);
-        let readers = readers.map_err(no_thread)?;
+        let (hooks, alive) = (Arc::new(hooks), Arc::default());
+        let full = &metrics.disk.read_queue_full;
+        let shelf = |folder: &FolderSettings| {
+            let name = folder.path.display().to_string();
+            let folder = Folder::new(folder.clone(), settings.write_queue, metrics.disk.folder(&name));
+            Shelf::new(Arc::new(folder), settings, &hooks, &alive, full).map_err(no_thread)
+        };
+        let all: Arc<[Shelf]> = settings.folders.iter().map(shelf).collect::<Result<_, _>>()?;
         let (running, ended) = channel();
         let disk = Disk(Arc::new(Inner {
-            folders,
-            readers,
+            folders: Folders { all: all.clone(), alive, hooks: hooks.clone() },
             under_way: Arc::default(),
             metrics: metrics.clone(),
             ended: Mutex::new(ended),
         }));
-        let writers = all.iter().map(|folder| {
-            Writer::new(folder.clone(), all.clone(), hooks.clone(), settings.flush_interval, wait_for_lock)
+        let writers = all.iter().map(|shelf| {
+            let (folder, all, hooks) = (shelf.folder.clone(), all.clone(), hooks.clone());
+            Writer::new(folder, all, hooks, settings.flush_interval, wait_for_lock)
         });
         let opened = start(writers, running)?;
         let until = clock::instant() + OPEN_PATIENCE;
@@ -170,16 +169,25 @@ impl Disk {
     }
 
     /// What stands under `key`: never an older state than one put before this was called. Nothing, if too many wait to
-    /// read already.
+    /// read already, or the disk does not answer in time.
     pub async fn slot(&self, key: &Key) -> Option<Arc<Slot>> {
         let digest = key.digest();
+        let home = self.0.folders.home(&digest)?;
         // A look-up that began earlier may be joined below: what was put since is seen here.
-        match self.0.folders.home(&digest)?.pending_slot(&digest) {
+        match home.pending_slot(&digest) {
             Found::Slot(slot) => return Some(slot),
             Found::Nothing => return None,
             Found::Unchanged => {}
         }
-        if self.may_have(key) { self.0.readers.slot(key).await } else { None }
+        // What stands elsewhere is from before its home was this one: the first that is put takes it away there.
+        for shelf in std::iter::once(home).chain(self.0.folders.others(home)) {
+            if shelf.may_have(&digest)
+                && let Some(slot) = shelf.slot(key).await
+            {
+                return Some(slot);
+            }
+        }
+        None
     }
 
     /// `slot` is what stands under `key` from now on, or nothing does. Waits for nothing and is never lost as long as the process
@@ -215,21 +223,46 @@ impl Disk {
         }
     }
 
-    /// Reads a chunk. All who wait for the same one share one read; what waits to be written is had from there.
+    /// Reads a chunk. All who wait for the same one share one read; what waits to be written is had from there. Nothing, if
+    /// too much waits to be read already, or the disk does not answer in time.
     pub fn read(&self, id: &ChunkId) -> Read {
         if let Some(bytes) = self.0.under_way.bytes(id) {
             (self.0.folders.hooks.raised)(&Chunk { id: *id, bytes: bytes.clone() });
-            return Read::at_once(bytes);
+            return Box::pin(future::ready(Some(bytes)));
         }
-        if self.may_have_chunk(id) { self.0.readers.read(id) } else { Read::nothing() }
+        let (all, id) = (self.0.folders.all.clone(), *id);
+        let Some(first) = all.iter().position(|shelf| shelf.may_have_chunk(&id)) else {
+            return Box::pin(future::ready(None));
+        };
+        // It is under way from here on, whenever somebody waits for it.
+        let begun = all[first].begin_read(&id);
+        Box::pin(async move {
+            let mut bytes = all[first].end_read(begun).await;
+            for shelf in &all[first + 1..] {
+                if bytes.is_none() && shelf.may_have_chunk(&id) {
+                    bytes = shelf.end_read(shelf.begin_read(&id)).await;
+                }
+            }
+            bytes
+        })
     }
 
     /// Whether all these chunks are there, or wait to be written. Those that are there count as read, so that reclaim
     /// carries them on.
     pub async fn holds(&self, ids: &[ChunkId]) -> bool {
-        let written = |id: &&ChunkId| self.0.under_way.bytes(id).is_none();
-        let ids: Vec<ChunkId> = ids.iter().filter(written).copied().collect();
-        ids.is_empty() || (ids.iter().all(|id| self.may_have_chunk(id)) && self.0.readers.holds(&ids).await)
+        let mut left: Vec<ChunkId> = ids.to_vec();
+        left.retain(|id| self.0.under_way.bytes(id).is_none());
+        if !left.iter().all(|id| self.may_have_chunk(id)) {
+            return false;
+        }
+        for shelf in self.0.folders.all.iter() {
+            let here: Vec<_> = left.iter().filter(|id| shelf.may_have_chunk(id)).copied().collect();
+            if !here.is_empty() {
+                let found = shelf.those_it_holds(&here).await;
+                left.retain(|id| !found.contains(id));
+            }
+        }
+        left.is_empty()
     }
 
     /// Commits all there is and gives the folders up to another process. The chunks `needed` stay readable; nothing else is
@@ -242,9 +275,9 @@ impl Disk {
             folder.queue.order(Order::GiveUp(needed.clone(), done));
             given_up.push(is_done);
         }
-        for is_done in given_up {
-            // A writer that has ended holds nothing.
-            _ = is_done.await;
+        // A writer that has ended holds nothing.
+        if tokio::time::timeout(GIVE_UP_PATIENCE, future::join_all(given_up)).await.is_err() {
+            tracing::error!("a disk folder does not answer: it is given up when it does");
         }
     }
 
@@ -262,7 +295,7 @@ impl Disk {
         if ended.recv_timeout(left()) == Err(RecvTimeoutError::Timeout) {
             tracing::error!("a disk folder could not be closed in time: what was not committed is lost");
         }
-        self.0.readers.stop(left());
+        self.0.folders.all.iter().for_each(|shelf| shelf.stop(left()));
     }
 
     /// Folders that are off, and why. They do not make a node unready.
@@ -274,7 +307,8 @@ impl Disk {
 
     /// Tells the gauges. Called once a second.
     pub fn tend(&self) {
-        self.0.metrics.disk.read_queue.set(self.0.readers.waiting() as i64);
+        let waiting: usize = self.0.folders.all.iter().map(Shelf::waiting).sum();
+        self.0.metrics.disk.read_queue.set(waiting as i64);
         for folder in self.0.folders.all.iter() {
             folder.metrics.write_queue_bytes.set(folder.queue.bytes() as i64);
             folder.metrics.reads_up.set(folder.status.reads().into());
@@ -313,39 +347,15 @@ fn no_thread(error: std::io::Error) -> DiskError {
 
 impl Folders {
     /// The folder of a key: the same one as long as the folders and their limits are the same, on or off.
-    fn home(&self, digest: &[u8; 32]) -> Option<&Arc<Folder>> {
+    fn home(&self, digest: &[u8; 32]) -> Option<&Shelf> {
         match &*self.all {
             [only] => Some(only),
             all => all.iter().max_by(|a, b| a.claim(digest).total_cmp(&b.claim(digest))),
         }
     }
 
-    fn others<'a>(&'a self, home: &'a Arc<Folder>) -> impl Iterator<Item = &'a Arc<Folder>> {
-        self.all.iter().filter(move |folder| !Arc::ptr_eq(folder, home))
-    }
-}
-
-impl Source for Folders {
-    fn read(&self, id: &ChunkId) -> Option<Bytes> {
-        if let Some(bytes) = (self.hooks.held)(id) {
-            return Some(bytes);
-        }
-        let mut folders = self.all.iter().filter(|folder| folder.may_have_chunk(id));
-        let bytes = folders.find_map(|folder| folder.read(id))?;
-        (self.hooks.raised)(&Chunk { id: *id, bytes: bytes.clone() });
-        Some(bytes)
-    }
-
-    fn slot(&self, key: &Key) -> Option<Arc<Slot>> {
-        let digest = key.digest();
-        let home = self.home(&digest)?;
-        // What stands elsewhere is from before its home was this one: the first that is put takes it away there.
-        let slot = home.slot(key, &digest, &self.alive);
-        slot.or_else(|| self.others(home).find_map(|other| other.slot(key, &digest, &self.alive)))
-    }
-
-    fn holds(&self, ids: &[ChunkId]) -> bool {
-        ids.iter().all(|id| self.all.iter().any(|folder| folder.may_have_chunk(id) && folder.holds(id)))
+    fn others<'a>(&'a self, home: &'a Shelf) -> impl Iterator<Item = &'a Shelf> {
+        self.all.iter().filter(move |shelf| !std::ptr::eq(*shelf, home))
     }
 }
 

@@ -10,10 +10,12 @@ const BYTES_PER_RESPONSE: u64 = 2 << 10;
 pub struct DiskSettings {
     /// Where it lies; none: there is no disk tier.
     pub folders: Vec<FolderSettings>,
-    /// Threads that read.
+    /// Threads that read, per folder.
     pub readers: usize,
-    /// Look-ups and reads that may wait for them.
+    /// Look-ups and reads that may wait for them, per folder.
     pub read_queue: usize,
+    /// How long a look-up or read may take before it counts as not there.
+    pub read_deadline: Duration,
     /// Bytes that may wait to be written, per folder.
     pub write_queue: u64,
     /// How long something that was written may not be committed.
@@ -39,6 +41,7 @@ impl Default for DiskSettings {
             folders: Vec::new(),
             readers: 4,
             read_queue: 1024,
+            read_deadline: Duration::from_secs(5),
             write_queue: 16 << 20,
             flush_interval: Duration::from_secs(1),
         }

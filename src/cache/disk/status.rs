@@ -73,6 +73,16 @@ impl Status {
         }
     }
 
+    /// Reads do not come back: it is not read from any more. Tells whether it was until now.
+    pub(super) fn hangs(&self, folder: &str) -> bool {
+        let was_read = self.reads.swap(false, Ordering::AcqRel);
+        if was_read {
+            self.off("it does not answer");
+            tracing::error!(folder, "the disk folder does not answer and is not used until it does");
+        }
+        was_read
+    }
+
     /// A read failed. Tells whether it was one too many: it is not read from any more.
     pub(super) fn read_fails(&self, folder: &str, error: &DiskError) -> bool {
         if let Some(suppressed) = self.said.due() {

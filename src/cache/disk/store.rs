@@ -13,6 +13,7 @@ use super::{
     queue::Offer,
     reclaim::Reclaim,
     segment::{self, Segment},
+    shelf::Shelf,
 };
 use crate::{cache::ChunkId, clock};
 use std::{
@@ -43,7 +44,7 @@ pub(super) struct Store {
     pub(super) hooks: Arc<Hooks>,
     pub(super) segment_bytes: u32,
     /// All folders: a chunk that another one has is not written again.
-    pub(super) all: Arc<[Arc<Folder>]>,
+    pub(super) all: Arc<[Shelf]>,
     pub(super) lock: Lock,
     flush_interval: Duration,
     /// The one that is appended to.
@@ -99,7 +100,7 @@ impl Store {
     /// Opens the folder for its writer and for all who read.
     pub(super) fn open(
         folder: &Arc<Folder>,
-        all: &Arc<[Arc<Folder>]>,
+        all: &Arc<[Shelf]>,
         hooks: &Arc<Hooks>,
         flush_interval: Duration,
     ) -> Result<Store, DiskError> {
@@ -265,6 +266,10 @@ impl Store {
 
     /// After a failure: whether the folder takes writes again. What could not be committed is committed.
     pub(super) fn probe(&mut self) -> Result<(), DiskError> {
+        let is_own = |shelf: &&Shelf| Arc::ptr_eq(&shelf.folder, &self.folder);
+        if self.all.iter().find(is_own).is_some_and(Shelf::hangs) {
+            return Err(DiskError::Hangs);
+        }
         self.lock.stands()?;
         opening::probe(&self.folder.settings.path)?;
         if self.suspect {

@@ -7,6 +7,7 @@ use super::{
     DiskError, Hooks,
     folder::Folder,
     queue::{Offer, Order},
+    shelf::Shelf,
     store::{Store, is_full},
 };
 use crate::{
@@ -31,7 +32,7 @@ const STEADY: Duration = Duration::from_secs(60);
 
 pub(super) struct Writer {
     folder: Arc<Folder>,
-    all: Arc<[Arc<Folder>]>,
+    all: Arc<[Shelf]>,
     hooks: Arc<Hooks>,
     flush_interval: Duration,
     state: State,
@@ -57,7 +58,7 @@ enum State {
 impl Writer {
     pub(super) fn new(
         folder: Arc<Folder>,
-        all: Arc<[Arc<Folder>]>,
+        all: Arc<[Shelf]>,
         hooks: Arc<Hooks>,
         flush_interval: Duration,
         awaited: bool,

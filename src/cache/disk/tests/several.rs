@@ -5,7 +5,7 @@ use super::{
     until, value,
 };
 use http::StatusCode;
-use std::fs;
+use std::{fs, time::Duration};
 
 #[test]
 fn keys_are_spread_by_limit_and_few_move_when_a_folder_joins() {
@@ -107,4 +107,36 @@ fn what_stands_in_a_former_home_is_found_and_never_comes_back() {
     for (n, path) in paths.iter().enumerate() {
         assert_eq!(status(&disk, path), (n % 2 == 0).then_some(418));
     }
+}
+
+#[test]
+fn a_folder_that_does_not_answer_keeps_no_other_from_writing() {
+    let (a, b) = (folder(), folder());
+    let mut settings = settings(&[a.path(), b.path()], LIMIT, AT_ONCE);
+    settings.read_deadline = Duration::from_millis(200);
+    let (disk, metrics) = open(&settings);
+    let [first, other] = &*disk.0.folders.all else { unreachable!() };
+    let paths = (0..).map(|n| format!("/{n}"));
+    let of_first = |path: &String| std::ptr::eq(disk.0.folders.home(&key(path).digest()).unwrap(), first);
+    let (of_first, of_other): (Vec<_>, Vec<_>) = paths.take(40).partition(of_first);
+    let (same, alone) = (chunk(1, 1000), chunk(2, 1000));
+    let keep = |path: &str, chunk| {
+        let kept = disk.keep(&key(path), chunk);
+        until("a decision", || kept.is_decided());
+        assert!(kept.is_kept());
+    };
+    keep(&of_other[0], &same);
+    keep(&of_other[1], &alone);
+    committed(&disk);
+    // As long as they are held, who looks for a chunk there waits.
+    let hold = other.segments_mut();
+    keep(&of_first[0], &same);
+    assert_eq!(value(&metrics, "lectern_disk_written_bytes_total"), 3000, "rather twice than never");
+    assert!(value(&metrics, "lectern_disk_reads_total") > 0, "it was asked");
+    assert!(has(&disk, &same), "the first has it too");
+    until("all of its threads wait", || !has(&disk, &alone) && !other.status.reads());
+    assert!(has(&disk, &same));
+    drop(hold);
+    until("it is used again", || disk.ready().is_empty());
+    assert!(has(&disk, &alone));
 }
