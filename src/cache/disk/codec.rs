@@ -88,6 +88,13 @@ pub(super) fn outline(value: &[u8]) -> Result<Outline, DiskError> {
     read_outline(&mut rest)
 }
 
+/// The cache key in a slot's value.
+pub(super) fn key(value: &[u8]) -> Result<Key, DiskError> {
+    let mut rest = Bytes(unseal(value)?);
+    read_outline(&mut rest)?;
+    Ok(Key::from(rest.long()?.to_vec()))
+}
+
 /// Reads a slot's value. `body` gives each body in turn: its record, and its names as far as they stand in the value.
 pub fn decode_slot(
     value: &[u8],

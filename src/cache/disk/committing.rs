@@ -9,6 +9,9 @@ use super::{
     store::Store,
 };
 
+/// Commits made one after the other because there are too many responses. If it takes more, other work comes between.
+const EVICTIONS: usize = 4;
+
 impl Store {
     /// Brings what was appended to the medium. After an error it is unknown what is there, and trying again would tell
     /// nothing (the system forgets what it could not write): all that is not committed is lost.
@@ -51,8 +54,20 @@ impl Store {
         self.segment_total = segments.values().map(|segment| u64::from(segment.end())).sum();
     }
 
-    /// Syncs, then commits all changes.
+    /// Syncs, then commits all changes. Where more responses came than had room, the oldest of all go at once.
     pub(super) fn flush(&mut self) -> Result<(), DiskError> {
+        self.commit_all()?;
+        for _ in 0..EVICTIONS {
+            if !self.has_to_evict() {
+                break;
+            }
+            self.commit_all()?;
+        }
+        self.tell();
+        Ok(())
+    }
+
+    fn commit_all(&mut self) -> Result<(), DiskError> {
         self.lock.stands()?;
         if !self.changes.gone.is_empty() && self.active.is_none() {
             // The highest number stays in the index, so that none is used again.
@@ -115,7 +130,6 @@ impl Store {
         }
         (self.flush_at, self.save_marks) = (None, false);
         self.index_total = self.index.bytes();
-        self.tell();
     }
 
     /// Takes a segment away, file and all.

@@ -75,10 +75,12 @@ const GIVE_UP_PATIENCE: Duration = Duration::from_secs(10);
 /// Gives the bytes of a chunk, if another tier holds them.
 type Held = Box<dyn Fn(&ChunkId) -> Option<Bytes> + Send + Sync>;
 
-/// What the disk tier asks about a chunk before it lets it go.
+/// What the disk tier asks about a chunk, or what stands under a key, before it lets it go.
 pub struct Hooks {
-    /// Another tier holds it, and it was read there: it is in use.
+    /// Another tier holds the chunk, and it was read there: it is in use.
     pub hot: Box<dyn Fn(&ChunkId) -> bool + Send + Sync>,
+    /// Another tier holds what stands under this key, and it was read there.
+    pub hot_slot: Box<dyn Fn(&Key) -> bool + Send + Sync>,
     /// It is held against reclaim, as its release is staged, active or pinned.
     pub protected: Box<dyn Fn(&ChunkId) -> bool + Send + Sync>,
     /// Its bytes, if another tier holds them: who looked there just before they came need not have them read again.

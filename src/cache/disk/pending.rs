@@ -57,6 +57,11 @@ impl Batch {
         all.into_iter().map(|(_, digest, change)| (digest, change)).collect()
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> u64 {
+        self.changes.len() as u64
+    }
+
     pub(super) fn has(&self, digest: &[u8; 32]) -> bool {
         self.changes.contains_key(digest)
     }

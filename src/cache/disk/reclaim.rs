@@ -20,8 +20,10 @@ const STEP_BYTES: u32 = 4 << 20;
 const STEP_FRAMES: u32 = 4096;
 /// Share of a folder that is kept free, so that most chunks find room at once; a segment at least.
 const FREE_SHARE: u64 = 32;
-/// Responses forgotten with one commit.
+/// Responses forgotten with one commit at most, if no more come with it.
 const EVICTIONS: u64 = 4096;
+/// Share of the responses that a folder may hold that is kept free, so that what comes with a commit finds room.
+const FREE_RESPONSES: u64 = 16;
 
 /// A number in the order of writing, and the digest of the key that was written then.
 type Written = (u64, [u8; 32]);
@@ -278,20 +280,21 @@ impl Store {
         Ok(())
     }
 
-    /// Whether so many responses are too many that they must go before anything else is done.
+    /// Whether there are too many responses.
     pub(super) fn has_to_evict(&self) -> bool {
-        let most = self.folder.settings.most_responses();
-        !self.nothing_to_evict && self.index.counts().responses > most + most / 16
+        !self.nothing_to_evict && self.index.counts().responses > self.folder.settings.most_responses()
     }
 
-    /// Responses that go with the next commit, and those that get a second chance for having been read.
+    /// Responses that go with the next commit, and those that get a second chance for being in use. A share of the limit is kept
+    /// free for what comes with the same commit.
     pub(super) fn evictions(
         &mut self,
         batch: Option<&Batch>,
     ) -> Result<(Vec<Written>, Vec<Written>), DiskError> {
         let (mut evicted, mut renewed) = (Vec::new(), Vec::new());
         let most = self.folder.settings.most_responses();
-        let over = self.index.counts().responses.saturating_sub(most).min(EVICTIONS);
+        let at_once = EVICTIONS.max(batch.map_or(0, Batch::len));
+        let over = self.index.counts().responses.saturating_sub(most - most / FREE_RESPONSES).min(at_once);
         if over == 0 {
             return Ok((evicted, renewed));
         }
@@ -300,7 +303,7 @@ impl Store {
                 // It is written anew with this commit.
                 continue;
             }
-            if self.folder.seen.take(&digest) {
+            if self.is_in_use(&digest)? {
                 renewed.push((order, digest));
             } else {
                 evicted.push((order, digest));
@@ -311,5 +314,12 @@ impl Store {
         }
         self.nothing_to_evict = evicted.is_empty() && renewed.is_empty();
         Ok((evicted, renewed))
+    }
+
+    /// Whether what stands under a key with this digest was read, here since the last time it was passed over, or in another
+    /// tier that holds it.
+    fn is_in_use(&self, digest: &[u8; 32]) -> Result<bool, DiskError> {
+        Ok(self.folder.seen.take(digest)
+            || self.index.key_of(digest)?.is_some_and(|key| (self.hooks.hot_slot)(&key)))
     }
 }

@@ -70,9 +70,10 @@ impl Memory {
 
     /// What the disk tier asks and tells this one. Nothing is protected yet.
     pub fn hooks(&self) -> Hooks {
-        let (hot, held, raised) = (self.clone(), self.clone(), self.clone());
+        let (hot, hot_slot, held, raised) = (self.clone(), self.clone(), self.clone(), self.clone());
         Hooks {
             hot: Box::new(move |id| hot.unread.was_read(id) && hot.has_chunk(id)),
+            hot_slot: Box::new(move |key| hot_slot.has_read(key)),
             protected: Box::new(|_| false),
             held: Box::new(move |id| held.chunk(id)),
             raised: Box::new(move |chunk| raised.raise(chunk)),
@@ -156,6 +157,16 @@ impl Memory {
             self.metrics.evicted.inc();
         }
         freed
+    }
+
+    /// Is something under `key` that was read? It does not count as used for that.
+    fn has_read(&self, key: &Key) -> bool {
+        let (name, mut read) = (Name::Slot(key.clone()), false);
+        self.held.entry(name.clone()).and_compute_with(|entry| {
+            read = entry.is_some_and(|entry| self.was_read(&name, entry.value()));
+            Op::Nop
+        });
+        read
     }
 
     fn was_read(&self, name: &Name, held: &Held) -> bool {

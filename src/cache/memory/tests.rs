@@ -111,3 +111,13 @@ fn a_chunk_is_in_use_once_it_was_read_or_came_again() {
     (hooks.raised)(&gone);
     assert!((hooks.hot)(&gone.id), "who had it read from disk read it");
 }
+
+#[test]
+fn a_head_is_in_use_once_it_was_looked_at_for_a_request() {
+    let memory = memory();
+    let hooks = memory.hooks();
+    comes(&memory, 0..2);
+    assert!(!(hooks.hot_slot)(&key(0)) && !(hooks.hot_slot)(&key(9)));
+    assert!(is_hit(&memory, 0));
+    assert!((hooks.hot_slot)(&key(0)) && !(hooks.hot_slot)(&key(1)));
+}

@@ -209,6 +209,12 @@ impl Index {
         })
     }
 
+    /// The key with this digest, if something stands under it that can be read.
+    pub(in crate::cache::disk) fn key_of(&self, digest: &[u8; 32]) -> Result<Option<Key>, DiskError> {
+        let value = self.with(|database| guarded(|| database.heads.get(digest)))?;
+        Ok(value.and_then(|value| codec::key(&value).ok()))
+    }
+
     /// The segments, by number.
     pub fn segments(&self) -> Result<Vec<SegmentRecord>, DiskError> {
         self.with(|database| {

@@ -86,6 +86,7 @@ fn settings(folders: &[&Path], limit: u64, flush_interval: Duration) -> DiskSett
 fn cold() -> Hooks {
     Hooks {
         hot: Box::new(|_| false),
+        hot_slot: Box::new(|_| false),
         protected: Box::new(|_| false),
         held: Box::new(|_| None),
         raised: Box::new(|_| ()),
