@@ -224,7 +224,9 @@ fn put_long(out: &mut Vec<u8>, bytes: &[u8]) {
 
 fn read_outline(rest: &mut Bytes<'_>) -> Result<Outline, DiskError> {
     if rest.byte()? != FORMAT {
-        return Err(DiskError::Damaged("a value has a form that this version does not know"));
+        return Err(DiskError::Damaged(
+            "or of a newer version: a value has a form that this one does not know",
+        ));
     }
     let order = u64::from_le_bytes(rest.array()?);
     let count = rest.byte()?;

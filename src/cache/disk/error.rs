@@ -20,13 +20,24 @@ pub enum DiskError {
     Held(PathBuf),
     /// Written by a newer version.
     Newer {
+        /// The folder.
+        folder: PathBuf,
         /// Its format.
         found: u32,
     },
     /// Written by an older version.
     Older {
+        /// The folder.
+        folder: PathBuf,
         /// Its format.
         found: u32,
+    },
+    /// Of a format that is none this version knows.
+    Unknown {
+        /// The folder.
+        folder: PathBuf,
+        /// What says its format.
+        found: String,
     },
     /// What was read is not what was written.
     Damaged(&'static str),
@@ -42,6 +53,21 @@ impl DiskError {
     pub(super) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> DiskError {
         let path = path.into();
         move |source| DiskError::Io(path, source)
+    }
+
+    /// Whether a node does not start for it: it is the operator's to settle, and nothing is lost by that.
+    pub(super) fn refuses_start(&self) -> bool {
+        matches!(self, DiskError::Held(_) | DiskError::Newer { .. } | DiskError::Older { .. })
+    }
+
+    /// Whether the index cannot be used as it is, and no trying again will mend it.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            DiskError::Damaged(_) | DiskError::Panicked => true,
+            DiskError::Store(fjall::Error::Locked | fjall::Error::KeyspaceDeleted) => false,
+            DiskError::Store(_) => self.kind().is_none(),
+            _ => false,
+        }
     }
 
     /// What the file system said, if it was the one that said no.
@@ -77,15 +103,22 @@ impl fmt::Display for DiskError {
             DiskError::Store(error) => write!(f, "the index failed: {error}"),
             DiskError::Poisoned => f.write_str("the index takes no writes until it is opened anew"),
             DiskError::Held(folder) => write!(f, "{} is held by another process", folder.display()),
-            DiskError::Newer { found } => {
-                write!(
-                    f,
-                    "written in format {found} by a newer version of Lectern, which this one cannot read"
-                )
-            }
-            DiskError::Older { found } => write!(
+            DiskError::Newer { folder, found } => write!(
                 f,
-                "written in format {found} by an older version of Lectern; `lectern store clear` empties it"
+                "{} is of format {found}, written by a newer version of Lectern: use that, or empty it with `lectern store clear`",
+                folder.display()
+            ),
+            DiskError::Older { folder, found } => write!(
+                f,
+                "{} is of format {found}, written by an older version of Lectern: empty it with `lectern store clear`",
+                folder.display()
+            ),
+            DiskError::Unknown { folder, found } => write!(
+                f,
+                "{} is of a format that this version of Lectern does not know (\"{}\"): use the version that wrote it, or \
+                 empty it with `lectern store clear`",
+                folder.display(),
+                found.escape_debug()
             ),
             DiskError::Damaged(what) => write!(f, "damaged: {what}"),
             DiskError::Panicked => f.write_str("the index's files are damaged"),

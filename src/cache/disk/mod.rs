@@ -147,9 +147,7 @@ impl Disk {
         for opened in opened {
             match opened.recv_timeout(until.saturating_duration_since(clock::instant())) {
                 Ok(Err(DiskError::Held(_))) if wait_for_lock => {}
-                Ok(Err(error @ (DiskError::Held(_) | DiskError::Newer { .. } | DiskError::Older { .. }))) => {
-                    return Err(error);
-                }
+                Ok(Err(error)) if error.refuses_start() => return Err(error),
                 _ => {}
             }
         }

@@ -25,6 +25,8 @@ const PROBE: &str = "probe";
 /// What stands in the format file before the number, and the number of this version.
 pub(super) const FORMAT_WORD: &str = "lectern-disk ";
 pub(super) const FORMAT_NUMBER: u32 = 1;
+/// So much is told of a format that is not known.
+const FORMAT_CHARS: usize = 64;
 
 /// The lock of a folder: who has it may use what is in there.
 pub(super) struct Lock {
@@ -67,8 +69,8 @@ fn place(path: &Path) -> Result<(u64, u64), DiskError> {
 /// Checks the format of a folder whose lock is held; an empty folder gets the format of this version.
 pub(super) fn check_format(folder: &Path) -> Result<(), DiskError> {
     let path = folder.join(FORMAT);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
+    let text = match fs::read(&path) {
+        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
         Err(error) if error.kind() == ErrorKind::NotFound && !folder.join(INDEX).exists() => {
             return write_format(folder, &path).map_err(DiskError::io(path));
         }
@@ -77,9 +79,12 @@ pub(super) fn check_format(folder: &Path) -> Result<(), DiskError> {
     };
     match text.strip_prefix(FORMAT_WORD).and_then(|number| number.trim_end().parse::<u32>().ok()) {
         Some(FORMAT_NUMBER) => Ok(()),
-        Some(found) if found > FORMAT_NUMBER => Err(DiskError::Newer { found }),
-        Some(found) => Err(DiskError::Older { found }),
-        None => Err(DiskError::Damaged("the format file does not tell a format")),
+        Some(found) if found > FORMAT_NUMBER => Err(DiskError::Newer { folder: folder.into(), found }),
+        Some(found) => Err(DiskError::Older { folder: folder.into(), found }),
+        None => {
+            let found = text.trim_end().chars().take(FORMAT_CHARS).collect();
+            Err(DiskError::Unknown { folder: folder.into(), found })
+        }
     }
 }
 

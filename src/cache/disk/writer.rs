@@ -196,9 +196,9 @@ impl Writer {
 
     /// A folder that is open takes no writes until it was probed.
     fn fails(&mut self, error: &DiskError) {
-        self.folder.status.writes_off(error);
+        self.folder.status.writes_off(self.told(error));
         self.off(is_full(error));
-        self.say(error, "the disk folder failed and takes no writes until it works again");
+        self.say(&self.told(error), "the disk folder failed and takes no writes until it works again");
     }
 
     fn off(&mut self, full: bool) {
@@ -220,14 +220,27 @@ impl Writer {
     }
 
     fn shut(&mut self, error: &DiskError, awaited: bool, first: bool) {
-        self.folder.status.off(error);
+        self.folder.status.off(self.told(error));
         let held = matches!(error, DiskError::Held(_));
         let waits = awaited && held;
         let pause = if waits { LOCK_PAUSE } else { self.next_pause() };
         self.state = State::Shut { again: clock::instant() + pause, awaited };
-        if !(waits || (first && held)) {
-            self.say(error, "the disk folder cannot be opened; it is tried again");
+        if !(waits || (first && error.refuses_start())) {
+            self.say(&self.told(error), "the disk folder cannot be opened; it is tried again");
         }
+    }
+
+    /// An error, with what helps where trying again does not.
+    fn told(&self, error: &DiskError) -> String {
+        if !error.is_damage() {
+            return error.to_string();
+        }
+        let path = &self.folder.settings.path;
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        format!(
+            "{error}; if this stays so, stop the node and empty the folder: lectern store clear --folder {} --yes",
+            path.display()
+        )
     }
 
     fn next_pause(&mut self) -> Duration {

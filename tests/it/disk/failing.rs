@@ -187,6 +187,9 @@ async fn a_ruined_index_costs_its_own_folder_and_the_start_does_not_fail() {
     assert!(asked > 0 && asked < BODIES, "{asked}: the other folder serves");
     healthy(&edge).await;
     assert!(is_up(&edge, "two", "writes").await && is_up(&edge, "two", "reads").await);
+    let helps = format!("lectern store clear --folder {} --yes", edge.path("one").display());
+    let said = edge.said().iter().filter(|line| line.contains("ERROR") && line.contains(&helps)).count();
+    assert_eq!(said, 1, "{:#?}", edge.said());
     again(&mut edge, End::Stopped).await;
     let asked_again = all(&edge, &origin).await;
     assert!(asked_again <= asked, "{asked_again} after {asked}");

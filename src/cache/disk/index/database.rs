@@ -69,8 +69,8 @@ impl Database {
         let format = guarded(|| database.about.get(FORMAT_KEY))?;
         match format.and_then(|bytes| bytes.as_ref().try_into().ok()).map(u32::from_le_bytes) {
             Some(FORMAT) => Ok(database),
-            Some(found) if found > FORMAT => Err(DiskError::Newer { found }),
-            Some(found) => Err(DiskError::Older { found }),
+            Some(found) if found > FORMAT => Err(DiskError::Newer { folder: folder.into(), found }),
+            Some(found) => Err(DiskError::Older { folder: folder.into(), found }),
             None => Err(DiskError::Damaged("the index does not say its format")),
         }
     }

@@ -408,8 +408,8 @@ fn one_process_has_it_and_only_one_that_knows_its_format() {
     for (format, newer) in [(2_u32, true), (0, false)] {
         index.with(|database| guarded(|| database.about.insert("format", format.to_le_bytes()))).unwrap();
         match index.reopen() {
-            Err(DiskError::Newer { found }) => assert_eq!((found, newer), (2, true)),
-            Err(DiskError::Older { found }) => assert_eq!((found, newer), (0, false)),
+            Err(DiskError::Newer { found, .. }) => assert_eq!((found, newer), (2, true)),
+            Err(DiskError::Older { found, .. }) => assert_eq!((found, newer), (0, false)),
             other => panic!("{other:?}"),
         }
         assert!(matches!(index.place(&chunk(1)), Err(DiskError::Closed)));

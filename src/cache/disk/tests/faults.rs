@@ -178,3 +178,47 @@ fn a_folder_that_cannot_be_opened_is_tried_again() {
     disk.tend();
     assert_eq!(value(&metrics, "lectern_disk_up"), 2);
 }
+
+/// Flips a bit in each copy of `bytes` below a folder, and tells how many there were.
+fn spoil(folder: &Path, bytes: &[u8]) -> usize {
+    let mut copies = 0;
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            copies += spoil(&entry.path(), bytes);
+            continue;
+        }
+        let mut content = fs::read(entry.path()).unwrap();
+        let found: Vec<_> = content.windows(bytes.len()).enumerate().filter(|(_, w)| *w == bytes).collect();
+        let at: Vec<usize> = found.into_iter().map(|(at, _)| at).collect();
+        at.iter().for_each(|at| content[*at] ^= 1);
+        fs::write(entry.path(), content).unwrap();
+        copies += at.len();
+    }
+    copies
+}
+
+#[test]
+fn a_damaged_block_of_the_index_is_told_with_what_helps_and_the_folder_goes_on_reading() {
+    let folder = folder();
+    let settings = settings(&[folder.path()], LIMIT, AT_ONCE);
+    let (disk, _) = open(&settings);
+    let there = chunk(1, 1000);
+    keep(&disk, &there);
+    let mut paths: Vec<_> = (0..9).map(|n| format!("/{n}")).collect();
+    paths.iter().for_each(|path| disk.put(&key(path), Some(slot(&there))));
+    committed(&disk);
+    drop(disk);
+    // The first and the last stand in the table's head too, which is read when the index is opened.
+    paths.sort_unstable_by_key(|path| key(path).digest());
+    let path = &paths[4];
+    assert!(spoil(&folder.path().join("index"), &key(path).digest()) > 0);
+    let (disk, _) = open(&settings);
+    assert_eq!(status(&disk, path), None, "it cannot be read");
+    disk.put(&key(path), Some(slot(&there)));
+    until("a commit that reads the block", || is_off(&disk));
+    let [told] = &*disk.ready() else { panic!("{:?}", disk.ready()) };
+    let command = format!("lectern store clear --folder {} --yes", folder.path().display());
+    assert!(told.ends_with(&command), "{told}");
+    assert_eq!(status(&disk, path), Some(200), "the change is not lost");
+    assert!(has(&disk, &there), "it is read on");
+}

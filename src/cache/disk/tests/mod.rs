@@ -384,8 +384,33 @@ fn a_folder_is_used_by_one_process() {
     assert!(waiting.may_have(&key("/early")));
     assert_eq!(status(&waiting, "/early"), Some(200));
     drop(waiting);
-    fs::write(folder.path().join("format"), "lectern-disk 2\n").unwrap();
-    assert!(matches!(try_open(&settings), Err(DiskError::Newer { found: 2 })));
+}
+
+#[test]
+fn a_folder_of_another_format_is_named_with_what_it_is() {
+    let (folder, other) = (folder(), folder());
+    let settings = settings(&[folder.path(), other.path()], LIMIT, NEVER);
+    drop(open(&settings));
+    let format = other.path().join("format");
+    let named = other.path().display().to_string();
+    for (text, newer) in [("lectern-disk 2\n", true), ("lectern-disk 0\n", false)] {
+        fs::write(&format, text).unwrap();
+        let error = try_open(&settings).map(|_| ()).unwrap_err();
+        let (found, told) = (matches!(error, DiskError::Newer { .. }), error.to_string());
+        assert_eq!(found, newer, "{told}");
+        assert!(told.starts_with(&named) && told.contains("lectern store clear"), "{told}");
+        assert!(!told.contains("damaged"), "{told}");
+    }
+    // What no version of ours has written keeps only that folder off.
+    for text in [&b"lectern-disk 2b\n"[..], b"", b"\xff\xfe"] {
+        fs::write(&format, text).unwrap();
+        let (disk, _) = open(&settings);
+        let [told] = &*disk.ready() else { panic!("{:?}", disk.ready()) };
+        assert!(told.contains(&named) && told.contains("does not know"), "{told}");
+        assert!(told.contains("lectern store clear") && !told.contains("damaged"), "{told}");
+    }
+    fs::write(&format, "lectern-disk 1\n").unwrap();
+    assert!(open(&settings).0.ready().is_empty());
 }
 
 #[test]
