@@ -63,16 +63,12 @@ certs: build ## development certificates in certs/dev, of an authority made ther
 e2e: build ## a browser, the edge and a real Kolibri
 	@LECTERN=$(TARGET)/debug/lectern scripts/e2e.sh
 
-# Its renames are seen by the failing medium only where rustix calls libc.
-CRASH := $(TARGET)/crash
-
 .PHONY: crash
-crash: need ## kills and power cuts at random instants; ROUNDS=20 instead of 200 (CI: 20), SEED=n one run again
+crash: build ## kills and power cuts at random instants; ROUNDS=20 instead of 200 (CI: 20), SEED=n one run again
 	@scripts/need.sh python3
-	@RUSTFLAGS='--cfg rustix_use_libc' $(CARGO) build --locked --bin lectern --target-dir $(CRASH)
-	@FAULTS=$(CRASH) $(PYTHON) tests/faults/selftest.py
+	@FAULTS=$(TARGET)/faults $(PYTHON) tests/faults/selftest.py
 	@$(PYTHON) tests/crash/selftest.py
-	@LECTERN=$(abspath $(CRASH))/debug/lectern ROUNDS=$(or $(ROUNDS),$(if $(CI),20,200)) SEED=$(SEED) $(PYTHON) tests/crash/run.py
+	@LECTERN=$(abspath $(TARGET))/debug/lectern ROUNDS=$(or $(ROUNDS),$(if $(CI),20,200)) SEED=$(SEED) $(PYTHON) tests/crash/run.py
 
 BENCH := python3 nginx wrk h2load openssl taskset setpriv
 

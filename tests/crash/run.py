@@ -12,7 +12,7 @@ What must hold after a crash:
 - no chunk that comes up from disk is damaged: what is committed was on the medium before;
 - it answers soon.
 
-Environment: LECTERN the binary, built with `--cfg rustix_use_libc`; ROUNDS; SEED to run one again (the draws are the
+Environment: LECTERN the binary; ROUNDS; SEED to run one again (the draws are the
 same, the timing is the machine's).
 """
 import argparse

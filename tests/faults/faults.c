@@ -29,7 +29,7 @@
  * succeeds does not save it (Linux's page cache does so). sync_file_range saves nothing. Pages survive one by one, and
  * 512 bytes of a page at least are written as a whole.
  *
- * What it does not see: system calls made without libc (hence `--cfg rustix_use_libc`), writes through a shared mapping
+ * What it does not see: system calls made without libc (hence the feature `use-libc` of rustix), writes through a shared mapping
  * (counted as `mmap`, so that a test can hold that there are none), and libc's own stdio. System calls are made by number,
  * so nothing has to be looked up before the process is set up.
  */

@@ -16,6 +16,7 @@ EXIT_CUT = 86
 def build(folder):
     """Compiles the library if it is not there as its source says."""
     library = Path(folder) / 'libfaults.so'
+    library.parent.mkdir(parents=True, exist_ok=True)
     if not library.exists() or library.stat().st_mtime < SOURCE.stat().st_mtime:
         subprocess.run(['cc', '-std=gnu11', '-O2', '-Wall', '-Wextra', '-shared', '-fPIC', '-pthread',
                         '-U_FORTIFY_SOURCE', '-o', library, SOURCE], check=True)

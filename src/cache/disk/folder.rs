@@ -15,7 +15,7 @@ use super::{
     status::Status,
 };
 use crate::{
-    cache::{ChunkId, Key, Slot, seen::Seen},
+    cache::{Buffers, ChunkId, Key, Slot, seen::Seen},
     telemetry::{DiskRead, FolderMetrics, NotKept, Seldom},
 };
 use arc_swap::ArcSwapOption;
@@ -204,12 +204,12 @@ impl Folder {
     }
 
     /// The bytes of a chunk, verified.
-    pub(super) fn read(&self, id: &ChunkId) -> Option<Bytes> {
+    pub(super) fn read(&self, id: &ChunkId, buffers: &Buffers) -> Option<Bytes> {
         let Some((segment, place)) = self.find(id) else {
             self.metrics.read(DiskRead::Missing);
             return None;
         };
-        let read = segment.read(&place, id);
+        let read = segment.read(&place, id, buffers);
         let result = match &read {
             Ok(bytes) => {
                 self.status.read_works();

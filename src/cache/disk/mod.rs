@@ -47,7 +47,7 @@ use self::{
     writer::Writer,
 };
 use crate::{
-    cache::{Chunk, ChunkId, Key, Slot},
+    cache::{Buffers, Chunk, ChunkId, Key, Slot},
     clock,
     telemetry::Metrics,
 };
@@ -83,6 +83,8 @@ pub struct Hooks {
     pub hot_slot: Box<dyn Fn(&Key) -> bool + Send + Sync>,
     /// It is held against reclaim, as its release is staged, active or pinned.
     pub protected: Box<dyn Fn(&ChunkId) -> bool + Send + Sync>,
+    /// What chunks are read into.
+    pub buffers: Buffers,
     /// Its bytes, if another tier holds them: who looked there just before they came need not have them read again.
     pub held: Held,
     /// It was read, and those who wait for it are told next: who comes then finds it in another tier, and nobody reads it

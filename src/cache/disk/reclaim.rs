@@ -205,7 +205,9 @@ impl Store {
             }
             let because = if carry { self.decide(reclaim, &frame) } else { None };
             reclaim.segment.pass(frame.end());
-            match because.map(|because| (because, reclaim.segment.read(&frame.place, &frame.id))) {
+            match because
+                .map(|because| (because, reclaim.segment.read(&frame.place, &frame.id, &self.hooks.buffers)))
+            {
                 Some((because, Ok(bytes))) => {
                     reclaim.kept += bytes.len() as u64;
                     if because == Because::InUse {

@@ -118,7 +118,7 @@ impl Source for Looks {
         if let Some(bytes) = (self.hooks.held)(id) {
             return Some(bytes);
         }
-        let bytes = self.folder.read(id)?;
+        let bytes = self.folder.read(id, &self.hooks.buffers)?;
         (self.hooks.raised)(&Chunk { id: *id, bytes: bytes.clone() });
         Some(bytes)
     }

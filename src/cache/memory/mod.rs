@@ -10,7 +10,7 @@ mod unread;
 
 use self::unread::Unread;
 use crate::{
-    cache::{Body, CHUNK, Chunk, ChunkId, Hooks, Key, Slot, body::chunks_of},
+    cache::{Body, Buffers, CHUNK, Chunk, ChunkId, Hooks, Key, Slot, body::chunks_of},
     telemetry::Metrics,
 };
 use bytes::Bytes;
@@ -50,6 +50,7 @@ pub struct Memory {
     metrics: Arc<Metrics>,
     /// Bytes that came up from disk so far.
     raised: Arc<AtomicU64>,
+    buffers: Buffers,
 }
 
 impl Memory {
@@ -65,7 +66,13 @@ impl Memory {
                 }
             })
             .build_with_hasher(Hasher::default());
-        Memory { held, capacity, unread: Arc::new(Unread::new(capacity)), metrics, raised: Arc::default() }
+        let unread = Arc::new(Unread::new(capacity));
+        Memory { held, capacity, unread, metrics, raised: Arc::default(), buffers: Buffers::default() }
+    }
+
+    /// What the chunks it holds are put together in.
+    pub fn buffers(&self) -> &Buffers {
+        &self.buffers
     }
 
     /// What the disk tier asks and tells this one. Nothing is protected yet.
@@ -75,6 +82,7 @@ impl Memory {
             hot: Box::new(move |id| hot.unread.was_read(id) && hot.has_chunk(id)),
             hot_slot: Box::new(move |key| hot_slot.has_read(key)),
             protected: Box::new(|_| false),
+            buffers: self.buffers.clone(),
             held: Box::new(move |id| held.chunk(id)),
             raised: Box::new(move |chunk| raised.raise(chunk)),
         }

@@ -33,7 +33,6 @@ pub struct Tiers(Arc<Inner>);
 struct Inner {
     memory: Memory,
     disk: Option<Disk>,
-    buffers: Buffers,
     /// Changes of slots so far, by the hash of their key.
     changes: Box<[AtomicU64]>,
     hasher: hashbrown::DefaultHashBuilder,
@@ -47,7 +46,6 @@ impl Tiers {
         Tiers(Arc::new(Inner {
             memory,
             disk,
-            buffers: Buffers::default(),
             changes: (0..COUNTERS).map(|_| AtomicU64::new(0)).collect(),
             hasher: Default::default(),
             ahead: Arc::default(),
@@ -61,7 +59,7 @@ impl Tiers {
 
     /// What chunks are put together in.
     pub fn buffers(&self) -> &Buffers {
-        &self.0.buffers
+        self.0.memory.buffers()
     }
 
     /// The slot of `key`, if it is in memory.

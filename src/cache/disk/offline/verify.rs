@@ -5,7 +5,7 @@
 
 use super::{OfflineError, OfflineFolder, Progress, stat::named};
 use crate::cache::{
-    ChunkId, DiskError, Slot,
+    Buffers, ChunkId, DiskError, Slot,
     disk::{
         index::{Changes, Index, SegmentRecord},
         place::Place,
@@ -116,14 +116,14 @@ impl OfflineFolder {
             index.segments()?.into_iter().map(|record| (record.number, record)).collect();
         found.segments = records.len() as u64;
         let total = index.counts().chunk_bytes;
-        let mut done = 0;
+        let (buffers, mut done) = (Buffers::default(), 0);
         progress(done, total);
         for batch in batches(&records, CHUNKS) {
             let (mut dropped, mut segments) = (Vec::new(), HashMap::new());
             for (place, id) in places(index, &batch)? {
                 let number = place.segment;
                 let segment = segments.entry(number).or_insert_with(|| self.segment(records.get(&number)));
-                match check(segment, &place, &id) {
+                match check(segment, &place, &id, &buffers) {
                     Ok(()) => {
                         found.chunks += 1;
                         found.bytes += u64::from(place.length);
@@ -187,7 +187,12 @@ fn count(index: &Index, slot: &Slot, found: &mut Verified) -> Result<(), DiskErr
 }
 
 /// Whether the chunk stands at its place, and is what its name says.
-fn check(segment: &Result<Segment, &'static str>, place: &Place, id: &ChunkId) -> Result<(), Fault> {
+fn check(
+    segment: &Result<Segment, &'static str>,
+    place: &Place,
+    id: &ChunkId,
+    buffers: &Buffers,
+) -> Result<(), Fault> {
     let segment = segment.as_ref().map_err(|why| Fault::Misplaced(why))?;
     if !segment.has(place) || place.ordinal >= segment.frames() {
         return Err(Fault::Misplaced("the segment does not reach so far"));
@@ -200,7 +205,7 @@ fn check(segment: &Result<Segment, &'static str>, place: &Place, id: &ChunkId) -
         Ok(None) => return Err(nothing),
         Err(error) => return Err(Fault::Unreadable(error.to_string())),
     }
-    match segment.read(place, id) {
+    match segment.read(place, id, buffers) {
         Ok(_) => Ok(()),
         Err(Unread::Bad) => Err(Fault::Bad),
         Err(Unread::Io(error)) => Err(Fault::Unreadable(error.to_string())),

@@ -9,8 +9,12 @@ use super::{
     marks::{FRAMES, Marks},
     place::Place,
 };
-use crate::cache::{CHUNK, Chunk, ChunkId};
+use crate::cache::{Buffers, CHUNK, Chunk, ChunkId};
 use bytes::Bytes;
+use rustix::{
+    buffer::spare_capacity,
+    io::{Errno, pread},
+};
 use std::{
     fs::File,
     io::{self, ErrorKind, IoSlice, Seek, SeekFrom, Write},
@@ -201,18 +205,24 @@ impl Segment {
     }
 
     /// The bytes of a chunk, verified.
-    pub(super) fn read(&self, place: &Place, id: &ChunkId) -> Result<Bytes, Unread> {
+    pub(super) fn read(&self, place: &Place, id: &ChunkId, buffers: &Buffers) -> Result<Bytes, Unread> {
         // A place from a damaged index must not have gigabytes read.
         if place.length as usize > CHUNK {
             return Err(Unread::Bad);
         }
-        let mut bytes = vec![0; place.length as usize];
-        match self.file.read_exact_at(&mut bytes, place.offset.into()) {
-            Ok(()) if ChunkId::of(&bytes) == *id => Ok(Bytes::from(bytes)),
-            Ok(()) => Err(Unread::Bad),
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(Unread::Bad),
-            Err(error) => Err(Unread::Io(error)),
+        let length = place.length as usize;
+        let mut bytes = buffers.take(length);
+        while bytes.len() < length {
+            let at = u64::from(place.offset) + bytes.len() as u64;
+            // Into room that nobody has filled with zeros before: that costs as much as the digest does.
+            match pread(&self.file, spare_capacity(&mut bytes), at) {
+                Ok(0) => return Err(Unread::Bad),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(Unread::Io(error.into())),
+            }
         }
+        bytes.truncate(length);
+        if ChunkId::of(&bytes) == *id { Ok(buffers.freeze(bytes)) } else { Err(Unread::Bad) }
     }
 
     /// The frame that begins at byte `at`, number `ordinal`; `None` at the end, or where no frame of this segment is.

@@ -1,6 +1,6 @@
 use super::{FRAME, Frame, HEADER, Segment, Unread, size};
 use crate::cache::{
-    Chunk,
+    Buffers, Chunk,
     disk::{index::SegmentRecord, place::Place},
 };
 use bytes::Bytes;
@@ -42,14 +42,22 @@ fn what_was_appended_is_read_and_nothing_else_is() {
     let mut places = segment.append(&[&a, &b]).unwrap();
     places.extend(segment.append(&[&c]).unwrap());
     for (place, chunk) in places.iter().zip([&a, &b, &c]) {
-        assert_eq!(segment.read(place, &chunk.id).unwrap(), chunk.bytes);
+        assert_eq!(segment.read(place, &chunk.id, &Buffers::default()).unwrap(), chunk.bytes);
         assert!(segment.has(place));
     }
-    assert!(matches!(segment.read(&places[0], &b.id), Err(Unread::Bad)), "another chunk's bytes");
+    assert!(
+        matches!(segment.read(&places[0], &b.id, &Buffers::default()), Err(Unread::Bad)),
+        "another chunk's bytes"
+    );
     let beyond = Place { offset: segment.end(), length: 1, ..places[2] };
-    assert!(matches!(segment.read(&beyond, &a.id), Err(Unread::Bad)) && !segment.has(&beyond));
+    assert!(
+        matches!(segment.read(&beyond, &a.id, &Buffers::default()), Err(Unread::Bad))
+            && !segment.has(&beyond)
+    );
     let huge = Place { length: u32::MAX, ..places[0] };
-    assert!(matches!(segment.read(&huge, &a.id), Err(Unread::Bad)) && !segment.has(&huge));
+    assert!(
+        matches!(segment.read(&huge, &a.id, &Buffers::default()), Err(Unread::Bad)) && !segment.has(&huge)
+    );
     let expected: Vec<_> =
         places.iter().zip([&a, &b, &c]).map(|(p, c)| Frame { id: c.id, place: *p }).collect();
     assert_eq!(frames(&segment), expected);
@@ -58,7 +66,11 @@ fn what_was_appended_is_read_and_nothing_else_is() {
     assert_eq!(frames(&again), expected);
     assert!(again.marks.is_set(1) && !again.marks.is_set(0));
     segment.remove().unwrap();
-    assert_eq!(segment.read(&places[1], &b.id).unwrap(), b.bytes, "who has it open can read it");
+    assert_eq!(
+        segment.read(&places[1], &b.id, &Buffers::default()).unwrap(),
+        b.bytes,
+        "who has it open can read it"
+    );
     assert!(Segment::open(folder.path(), &segment.record()).is_err());
 }
 
@@ -74,14 +86,14 @@ fn a_torn_end_is_cut_off_and_a_short_file_is_not_gone_on_with() {
     assert!(torn.resume().unwrap());
     assert_eq!(fs::metadata(Segment::path(folder.path(), 1)).unwrap().len(), record.bytes);
     let places = torn.append(&[&b]).unwrap();
-    assert_eq!(torn.read(&places[0], &b.id).unwrap(), b.bytes);
-    assert_eq!(torn.read(&place, &a.id).unwrap(), a.bytes);
+    assert_eq!(torn.read(&places[0], &b.id, &Buffers::default()).unwrap(), b.bytes);
+    assert_eq!(torn.read(&place, &a.id, &Buffers::default()).unwrap(), a.bytes);
     drop(torn);
     let file = File::options().write(true).open(Segment::path(folder.path(), 1)).unwrap();
     file.set_len(record.bytes - 1).unwrap();
     let short = open(folder.path(), &record);
     assert!(!short.resume().unwrap());
-    assert!(matches!(short.read(&place, &a.id), Err(Unread::Bad)));
+    assert!(matches!(short.read(&place, &a.id, &Buffers::default()), Err(Unread::Bad)));
 }
 
 #[test]
@@ -92,7 +104,7 @@ fn a_flipped_bit_is_seen() {
     let place = segment.append(&[&a]).unwrap()[0];
     let file = File::options().write(true).open(Segment::path(folder.path(), 1)).unwrap();
     file.write_all_at(&[0], u64::from(place.offset) + 500).unwrap();
-    assert!(matches!(segment.read(&place, &a.id), Err(Unread::Bad)));
+    assert!(matches!(segment.read(&place, &a.id, &Buffers::default()), Err(Unread::Bad)));
     assert_eq!(frames(&segment).len(), 1, "the header is as it was");
     file.write_all_at(&[0], u64::from(place.offset - FRAME) + 10).unwrap();
     assert!(frames(&segment).is_empty());

@@ -7,7 +7,9 @@ mod several;
 
 use super::{Disk, DiskError, DiskSettings, FolderSettings, Hooks, Kept, segment::Segment};
 use crate::{
-    cache::{Body, CHUNK, Chunk, ChunkId, Key, KeyParts, Selecting, Slot, StoredParts, StoredResponse},
+    cache::{
+        Body, Buffers, CHUNK, Chunk, ChunkId, Key, KeyParts, Selecting, Slot, StoredParts, StoredResponse,
+    },
     clock,
     http_caching::Freshness,
     ledger::{Identity, Number},
@@ -85,6 +87,7 @@ fn settings(folders: &[&Path], limit: u64, flush_interval: Duration) -> DiskSett
 
 fn cold() -> Hooks {
     Hooks {
+        buffers: Buffers::default(),
         hot: Box::new(|_| false),
         hot_slot: Box::new(|_| false),
         protected: Box::new(|_| false),

@@ -98,13 +98,7 @@ fn what_was_read_is_carried_but_at_most_half_of_a_segment() {
 fn what_another_tier_holds_is_carried() {
     let folder = folder();
     let hot: HashSet<ChunkId> = [chunk(0, CHUNK).id, chunk(5, CHUNK).id].into();
-    let hooks = Hooks {
-        hot: Box::new(move |id| hot.contains(id)),
-        hot_slot: Box::new(|_| false),
-        protected: Box::new(|_| false),
-        held: Box::new(|_| None),
-        raised: Box::new(|_| ()),
-    };
+    let hooks = Hooks { hot: Box::new(move |id| hot.contains(id)), ..cold() };
     let (disk, _) = open_with(folder.path(), hooks, LIMIT / 2);
     fill(&disk, 0..150);
     assert!(has(&disk, 0) && has(&disk, 5) && !has(&disk, 1));
@@ -114,13 +108,7 @@ fn what_another_tier_holds_is_carried() {
 fn what_is_protected_is_carried_up_to_its_own_limit() {
     let folder = folder();
     let all: HashSet<ChunkId> = (0..40).map(|number| chunk(number, CHUNK).id).collect();
-    let hooks = Hooks {
-        hot: Box::new(|_| false),
-        hot_slot: Box::new(|_| false),
-        protected: Box::new(move |id| all.contains(id)),
-        held: Box::new(|_| None),
-        raised: Box::new(|_| ()),
-    };
+    let hooks = Hooks { protected: Box::new(move |id| all.contains(id)), ..cold() };
     let most = 4 << 20;
     let (disk, _) = open_with(folder.path(), hooks, most);
     fill(&disk, 0..300);
