@@ -8,6 +8,7 @@ use super::{
     segment::Segment,
     store::Store,
 };
+use std::sync::Arc;
 
 /// Commits made one after the other because there are too many responses. If it takes more, other work comes between.
 const EVICTIONS: usize = 4;
@@ -54,27 +55,31 @@ impl Store {
         self.segment_total = segments.values().map(|segment| u64::from(segment.end())).sum();
     }
 
-    /// Syncs, then commits all changes. Where more responses came than had room, the oldest of all go at once.
+    /// Commits all changes, and with a change of a slot what was offered before it: its body is not committed later than its
+    /// head. Where more responses came than had room, the oldest of all go at once.
     pub(super) fn flush(&mut self) -> Result<(), DiskError> {
-        self.commit_all()?;
+        let batch = self.folder.pending().begin();
+        let offers = self.folder.queue.take_offers();
+        self.write(offers)?;
+        self.commit(batch)?;
+        self.flush_at = None;
         for _ in 0..EVICTIONS {
             if !self.has_to_evict() {
                 break;
             }
-            self.commit_all()?;
+            self.commit(None)?;
         }
-        self.tell();
         Ok(())
     }
 
-    fn commit_all(&mut self) -> Result<(), DiskError> {
+    /// Syncs, then commits what was done to the files, with these changes of slots.
+    pub(super) fn commit(&mut self, batch: Option<Arc<Batch>>) -> Result<(), DiskError> {
         self.lock.stands()?;
         if !self.changes.gone.is_empty() && self.active.is_none() {
             // The highest number stays in the index, so that none is used again.
             self.begin_segment()?;
         }
         self.sync()?;
-        let batch = self.folder.pending().begin();
         let changes = self.changes_with(batch.as_deref())?;
         let committed = match &batch {
             Some(batch) if batch.all_gone() => self.index.clear_heads(),
@@ -84,7 +89,9 @@ impl Store {
             self.suspect = true;
             return Err(error);
         }
-        self.folder.pending().done();
+        if batch.is_some() {
+            self.folder.pending().done();
+        }
         self.folder.metrics.evicted_responses.inc_by(changes.evicted.len() as u64);
         self.is_committed();
         Ok(())
@@ -128,8 +135,12 @@ impl Store {
         for segment in committed.doomed {
             self.remove(&segment);
         }
-        (self.flush_at, self.save_marks) = (None, false);
+        self.save_marks = false;
         self.index_total = self.index.bytes();
+        // More than may be are fewer in a moment.
+        if !self.has_to_evict() {
+            self.tell();
+        }
     }
 
     /// Takes a segment away, file and all.

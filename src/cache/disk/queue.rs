@@ -166,6 +166,11 @@ impl Queue {
         true
     }
 
+    /// Takes what was offered so far, at once.
+    pub(super) fn take_offers(&self) -> Vec<Offer> {
+        mem::take(&mut self.work().offers)
+    }
+
     pub(super) fn order(&self, order: Order) {
         self.work().orders.push(order);
         self.came.notify_one();

@@ -96,7 +96,7 @@ impl Store {
             } else if self.changes.doomed.is_empty() {
                 break;
             } else {
-                self.flush()?;
+                self.commit(None)?;
             }
         }
         Ok(false)
