@@ -12,6 +12,7 @@ pub(crate) mod h2;
 pub(crate) mod h2_origin;
 pub(crate) mod medium;
 pub(crate) mod message;
+pub(crate) mod moodle;
 pub(crate) mod origin;
 pub(crate) mod parts;
 pub(crate) mod playing;

@@ -1,5 +1,7 @@
 //! Before Moodle 4.5 as it was measured: its answers verbatim, its faults (304 to anything, 407, empty fields, two lines).
 
+mod recorded;
+
 use crate::support::{
     answer::Answer,
     deadline::eventually,
