@@ -25,7 +25,7 @@ const BATCH: usize = 1000;
 
 fn key(at: usize) -> Key {
     let (host, path) = ("tenant-17.lms.example", &*format!("/content/unit-{at}/v3/index.html"));
-    KeyParts { scope: "tenant-17", https: true, host, path, query: None }.key()
+    KeyParts { scope: "tenant-17", https: true, guarded: false, host, path, query: None }.key()
 }
 
 fn chunk(at: usize) -> ChunkId {

@@ -32,7 +32,8 @@ impl Place {
     fn new() -> Place {
         let settings = CacheSettings::default();
         let tiers = Tiers::new(Memory::new(settings.memory, Metrics::new()), None);
-        let key = KeyParts { scope: "a", https: false, host: "", path: "/", query: None }.key();
+        let key =
+            KeyParts { scope: "a", https: false, guarded: false, host: "", path: "/", query: None }.key();
         Place { bodies: Arc::default(), tiers, window: Window::of(&settings), key }
     }
 

@@ -5,7 +5,7 @@
 use criterion::Criterion;
 use http::{HeaderMap, Method};
 use lectern::{
-    rules::{Facts, Match, Rule, RuleSet, Verdict, normalise},
+    rules::{Access, Facts, Match, Rule, RuleSet, Verdict, normalise},
     site::Hosts,
 };
 use std::{
@@ -62,6 +62,8 @@ fn rules(count: usize) -> Vec<Arc<Rule>> {
             verdict: Verdict::Pass,
             body_limit: None,
             hide_path: false,
+            access: Access::Open,
+            mount: None,
         })
     };
     (0..count).map(rule).collect()

@@ -28,7 +28,7 @@ const RECEIVED: SystemTime = SystemTime::UNIX_EPOCH;
 
 fn key(at: usize) -> Key {
     let (host, path) = ("tenant-17.lms.example", &*format!("/content/unit-{at}/v3/index.html"));
-    KeyParts { scope: "tenant-17", https: true, host, path, query: None }.key()
+    KeyParts { scope: "tenant-17", https: true, guarded: false, host, path, query: None }.key()
 }
 
 fn fields() -> HeaderMap {

@@ -45,8 +45,14 @@ fn main() {
     }
     group.finish();
 
-    let parts =
-        KeyParts { scope: "tenant-17", https: true, host: "tenant-17.lms.example", path: PATH, query: None };
+    let parts = KeyParts {
+        scope: "tenant-17",
+        https: true,
+        guarded: false,
+        host: "tenant-17.lms.example",
+        path: PATH,
+        query: None,
+    };
     criterion.bench_function("key", |bencher| bencher.iter(|| black_box(&parts).key()));
     criterion.final_summary();
 }

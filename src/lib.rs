@@ -21,6 +21,7 @@ pub mod listener;
 pub mod response;
 
 // what is brought, for whom
+pub mod access;
 pub mod fill;
 pub mod site;
 

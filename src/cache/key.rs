@@ -18,6 +18,8 @@ pub struct KeyParts<'a> {
     pub scope: &'a str,
     /// Whether the client came by `https`.
     pub https: bool,
+    /// The rule asks each client for permission: what is stored so is never found without.
+    pub guarded: bool,
     /// The `Host` the origin is asked with; empty where it is the same for all of the scope.
     pub host: &'a str,
     /// Normalised path.
@@ -32,7 +34,7 @@ impl KeyParts<'_> {
         let query = self.query.unwrap_or("");
         let mut key =
             Vec::with_capacity(18 + self.scope.len() + self.host.len() + self.path.len() + query.len());
-        key.push(u8::from(self.https) | u8::from(self.query.is_some()) << 1);
+        key.push(u8::from(self.https) | u8::from(self.query.is_some()) << 1 | u8::from(self.guarded) << 2);
         for part in [self.scope, self.host, self.path, query] {
             // A request head is bounded far below 4 GiB.
             key.extend_from_slice(&(part.len() as u32).to_le_bytes());
@@ -63,7 +65,8 @@ impl Key {
             std::str::from_utf8(part).ok()
         };
         let (scope, host, path, query) = (next()?, next()?, next()?, next()?);
-        Some(KeyParts { scope, https: flags & 1 != 0, host, path, query: (flags & 2 != 0).then_some(query) })
+        let (https, guarded) = (flags & 1 != 0, flags & 4 != 0);
+        Some(KeyParts { scope, https, guarded, host, path, query: (flags & 2 != 0).then_some(query) })
     }
 }
 
@@ -92,11 +95,13 @@ mod tests {
 
     #[test]
     fn no_part_can_be_written_as_another() {
-        let base = KeyParts { scope: "a", https: true, host: "h", path: "/b/x", query: Some("q") };
+        let base =
+            KeyParts { scope: "a", https: true, guarded: false, host: "h", path: "/b/x", query: Some("q") };
         let others = [
             KeyParts { scope: "a/b", path: "/x", ..base },
             KeyParts { host: "h/b", path: "/x", ..base },
             KeyParts { https: false, ..base },
+            KeyParts { guarded: true, ..base },
             KeyParts { path: "/b/x?q", query: None, ..base },
             KeyParts { path: "/b/xq", query: Some(""), ..base },
             KeyParts { scope: "", host: "ah", ..base },

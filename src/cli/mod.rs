@@ -10,6 +10,7 @@ mod progress;
 mod purge;
 mod reload;
 mod serve;
+mod sign;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,8 @@ enum Command {
     /// Explain what would become of a request; changes nothing.
     #[command(after_help = call::EXIT_CODES)]
     Explain(explain::Explain),
+    /// Make a URL, or a cookie, that a rule with signed access lets in.
+    Sign(sign::Sign),
     /// Look after the disk tier's folders while no node uses them.
     Store(store::Store),
     /// Make a token for the control API; it is shown once.
@@ -88,6 +91,7 @@ fn run_with(args: impl IntoIterator<Item = std::ffi::OsString>, streams: &mut St
             Command::Purge(purge) => purge.run(streams),
             Command::Reload(reload) => reload.run(streams),
             Command::Explain(explain) => explain.run(streams),
+            Command::Sign(sign) => sign.run(streams),
             Command::Store(store) => store.run(streams),
             Command::Token(token) => token.run(streams),
             Command::Certs(certs) => certs.run(streams),

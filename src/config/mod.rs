@@ -3,8 +3,10 @@
 //! Settings stand beside the code that obeys them; here they are read from one TOML file. Nothing is used of a file with
 //! an error in it. `config/lectern.toml` shows every setting with its default.
 
+mod access;
 mod disk;
 mod listeners;
+mod mount;
 mod node;
 mod origins;
 mod reader;
@@ -101,8 +103,8 @@ fn build<'d>(reader: &'d Reader, table: &'d DeTable<'d>) -> Config {
     }
     let control = top.table("control").map(|section| listeners::control(section, &mut addresses));
     let origins = named(&top, "origin", origins::origin);
-    let sets = sites::rule_sets(reader, top.tables("rule_set"));
     let names = origin_names(&top);
+    let sets = sites::rule_sets(reader, top.tables("rule_set"), &names);
     let mut sites = SitesReader::new(reader, &sets, &names);
     top.tables("site").into_iter().for_each(|section| sites.site(section));
     if top.value("site").is_none() {
@@ -172,10 +174,15 @@ fn origin_names(top: &Section<'_>) -> Vec<String> {
     top.tables("origin").into_iter().filter_map(name).collect()
 }
 
+/// Whether a rule of the site has this origin mounted.
+fn mounts(site: &SiteSettings, origin: &str) -> bool {
+    site.rules.iter().filter_map(|rule| rule.mount.as_ref()).any(|mount| mount.origin == origin)
+}
+
 fn unused_origins(top: &Section<'_>, sites: &[SiteSettings]) {
     for section in top.tables("origin") {
         if let Some(Placed { value: DeValue::String(name), place }) = section.value("name")
-            && !sites.iter().any(|site| site.origin == *name)
+            && !sites.iter().any(|site| site.origin == *name || mounts(site, name))
         {
             let wrong = format!("no site uses origin `{name}`");
             top.reader.warning(&place, wrong, "name it in a site, or drop it");

@@ -1,6 +1,9 @@
 //! `[[site.rule]]` and `[[rule_set.rule]]`: one rule, and whether it makes sense.
 
-use super::reader::{Place, Placed, Section};
+use super::{
+    access, mount,
+    reader::{Place, Placed, Section},
+};
 use crate::{
     response::fields,
     rules::{Match, Pattern, Policy, QueryRule, Rule, ValidatorRule, Verdict, is_extension, spelling},
@@ -16,7 +19,7 @@ const LIFETIME: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(
 pub(super) const BODY: RangeInclusive<u64> = 0..=1 << 44;
 
 /// Keys that only a rule with `verdict = "cache"` has.
-const POLICY_KEYS: [&str; 10] = [
+const POLICY_KEYS: [&str; 11] = [
     "lifetime",
     "browser_lifetime",
     "negative_lifetime",
@@ -26,6 +29,7 @@ const POLICY_KEYS: [&str; 10] = [
     "stale_if_error",
     "forward",
     "shared",
+    "lift_private",
     "validator",
 ];
 
@@ -37,8 +41,8 @@ enum Says {
     Obey,
 }
 
-/// Reads a rule; in a rule set its name is `SET/NAME`.
-pub(super) fn rule(section: Section<'_>, set: Option<&str>) -> Option<Arc<Rule>> {
+/// Reads a rule; in a rule set its name is `SET/NAME`. `origins` are the names of those there are.
+pub(super) fn rule(section: Section<'_>, set: Option<&str>, origins: &[String]) -> Option<Arc<Rule>> {
     let name = name(&section);
     let when = conditions(&section);
     let words =
@@ -61,6 +65,13 @@ pub(super) fn rule(section: Section<'_>, set: Option<&str>) -> Option<Arc<Rule>>
     if says == Some(Says::Cache) {
         makes_sense(&section, &when, &policy);
     }
+    let access = access::access(&section);
+    access::makes_sense(&section, &when, &access, &policy);
+    if says == Some(Says::Refuse) && !access.is_open() {
+        let place = section.value("access").map_or_else(|| section.place.clone(), |value| value.place);
+        section.reader.error(&place, "the rule lets nobody in", "drop it");
+    }
+    let mount = mount::mount(&section, &when, &policy, origins);
     let rule = Rule {
         name: match (set, &name) {
             (Some(set), Some(name)) => format!("{set}/{name}"),
@@ -75,6 +86,8 @@ pub(super) fn rule(section: Section<'_>, set: Option<&str>) -> Option<Arc<Rule>>
         },
         body_limit: section.size("body_limit", BODY),
         hide_path: section.flag("hide_path").unwrap_or(false),
+        access,
+        mount,
     };
     section.finish();
     name.map(|_| Arc::new(rule))
@@ -182,6 +195,7 @@ fn policy(section: &Section<'_>) -> Policy {
             })
             .collect(),
         shared: section.flag("shared").unwrap_or(false),
+        lift_private: section.flag("lift_private").unwrap_or(false),
         validator: section
             .choice(
                 "validator",

@@ -20,7 +20,7 @@ type Written = (Arc<Rule>, Place);
 /// The rule sets by name.
 pub(super) struct RuleSets(BTreeMap<String, (Vec<Written>, Place, Cell<bool>)>);
 
-pub(super) fn rule_sets(reader: &Reader, sections: Vec<Section<'_>>) -> RuleSets {
+pub(super) fn rule_sets(reader: &Reader, sections: Vec<Section<'_>>, origins: &[String]) -> RuleSets {
     let mut sets = RuleSets(BTreeMap::new());
     for section in sections {
         let name = section.required("name", "a name that sites can use");
@@ -31,7 +31,8 @@ pub(super) fn rule_sets(reader: &Reader, sections: Vec<Section<'_>>) -> RuleSets
                 reader.error(&used.place, "a rule set uses no other", "name both sets in the site");
                 continue;
             }
-            written.extend(rules::rule(rule, name.as_ref().map(|name| name.value)).map(|rule| (rule, place)));
+            let set = name.as_ref().map(|name| name.value);
+            written.extend(rules::rule(rule, set, origins).map(|rule| (rule, place)));
         }
         section.finish();
         twice(reader, &written);
@@ -75,7 +76,12 @@ impl RuleSets {
 }
 
 /// "There is no such thing", with the one that was meant or all that there are.
-fn unknown<'a>(reader: &Reader, name: &Placed<&str>, what: &str, known: impl Iterator<Item = &'a str>) {
+pub(super) fn unknown<'a>(
+    reader: &Reader,
+    name: &Placed<&str>,
+    what: &str,
+    known: impl Iterator<Item = &'a str>,
+) {
     let known: Vec<_> = known.collect();
     let right = match nearest(name.value, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -162,7 +168,7 @@ impl<'a> SitesReader<'a> {
                     written.extend(self.sets.named(self.reader, &set));
                     rule.finish();
                 }
-                None => written.extend(rules::rule(rule, None).map(|rule| (rule, place))),
+                None => written.extend(rules::rule(rule, None, self.origins).map(|rule| (rule, place))),
             }
         }
         for set in section.texts("use") {

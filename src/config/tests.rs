@@ -1,11 +1,15 @@
 use super::{Config, NodeSettings, check, parse, reader::Reader};
 use crate::{
+    access::signed,
     cache::{CacheSettings, DiskSettings, FolderSettings},
     control::ControlSettings,
     ledger::LedgerSettings,
     listener::{ClientAuth, Deadlines, Limits, ListenerSettings, TlsSettings, TlsVersion},
     origin::{HostField, OriginHttp, OriginSettings, OriginTimeouts, OriginTls},
-    rules::{Facts, Match, Policy, QueryRule, Rule, RuleSet, ValidatorRule, Verdict, normalise},
+    rules::{
+        Access, Facts, Match, Mount, Policy, QueryRule, Rule, RuleSet, Signed, SignedKind, ValidatorRule,
+        Verdict, normalise,
+    },
     site::SiteSettings,
     telemetry::{LogFormat, LogLevel, LogSettings},
 };
@@ -93,7 +97,11 @@ fn the_reference_names_every_setting() {
     let report = reader.finish();
     // Settings that cannot stand beside what is shown as the default.
     let wrong: Vec<_> = report.errors.iter().map(|problem| &*problem.key).collect();
-    assert_eq!(wrong, ["listener.tls.client_ca", "rule_set.rule.status"], "{report}");
+    assert_eq!(
+        wrong,
+        ["listener.tls.client_ca", "rule_set.rule.status", "rule_set.rule.signed.keys"],
+        "{report}"
+    );
     assert!(settings.len() > 90, "{}", settings.len());
     for setting in settings {
         let key = setting.rsplit('.').next().unwrap();
@@ -108,9 +116,18 @@ fn the_reference_names_every_setting() {
     }
 }
 
+/// The file of keys that tests have.
+fn keys() -> PathBuf {
+    repository("src/access/signed/test_keys.json")
+}
+
+fn every_setting() -> String {
+    include_str!("every_setting.toml").replace("KEYS", keys().to_str().unwrap())
+}
+
 #[test]
 fn every_setting_can_be_set() {
-    let (config, report) = parse(Path::new("/etc/lectern/l.toml"), include_str!("every_setting.toml"));
+    let (config, report) = parse(Path::new("/etc/lectern/l.toml"), &every_setting());
     let config = config.unwrap_or_else(|| panic!("{report}"));
     let second = Duration::from_secs;
     let text = |text: &str| text.to_owned();
@@ -138,10 +155,13 @@ fn every_setting_can_be_set() {
             stale_if_error: Some(second(2)),
             forward: vec![HeaderName::from_static("x-language")],
             shared: false,
+            lift_private: false,
             validator: ValidatorRule::Time,
         })),
         body_limit: Some(1024),
         hide_path: true,
+        access: Access::Open,
+        mount: None,
     };
     let plain = |name: &str, verdict| {
         Arc::new(Rule {
@@ -150,7 +170,31 @@ fn every_setting_can_be_set() {
             verdict,
             body_limit: None,
             hide_path: false,
+            access: Access::Open,
+            mount: None,
         })
+    };
+    let signed = Rule {
+        name: text("signed"),
+        when: Match { prefix: Some(text("/signed/")), ..Match::default() },
+        verdict: Verdict::Cache(Arc::new(Policy { lift_private: true, ..Policy::default() })),
+        body_limit: None,
+        hide_path: false,
+        access: Access::Signed(Arc::new(Signed {
+            kind: SignedKind::Jwt,
+            query: Some(text("token")),
+            cookie: Some(text("session")),
+            keys: signed::keys(include_str!("../access/signed/test_keys.json")).unwrap(),
+            tolerance: second(5),
+            issuer: Some(text("lms")),
+            audience: Some(text("packages")),
+        })),
+        mount: Some(Mount {
+            origin: text("o"),
+            host: text("bucket.example"),
+            prefix: text("/signed/"),
+            path: text("/p/"),
+        }),
     };
     let network = |text: &str| text.parse().unwrap();
     assert_eq!(
@@ -234,6 +278,7 @@ fn every_setting_can_be_set() {
                         "dropped",
                         Verdict::Cache(Arc::new(Policy { query: QueryRule::Drop, ..Policy::default() }))
                     ),
+                    Arc::new(signed),
                 ],
                 body_limit: Some(1 << 30),
                 log_must: true,
@@ -361,7 +406,7 @@ fn a_file_that_is_not_there_is_told_apart() {
 
 #[test]
 fn an_unknown_key_is_an_error_in_every_table() {
-    let full = include_str!("every_setting.toml");
+    let full = every_setting();
     let headers: Vec<_> = full.lines().enumerate().filter(|(_, line)| line.starts_with('[')).collect();
     assert!(headers.len() >= 12);
     for (at, header) in headers {
@@ -380,7 +425,79 @@ fn an_unknown_key_is_an_error_in_every_table() {
 fn what_cannot_be_meant_is_told() {
     let rule = |keys: &str| format!("[[site.rule]]\nname = \"r\"\n{keys}\n");
     let cache = |keys: &str| rule(&format!("verdict = \"cache\"\n{keys}"));
+    let signed = |keys: &str, with: &str| {
+        cache(&format!("prefix = \"/s/\"\naccess = \"signed\"\n{keys}\nsigned = {{ {with} }}"))
+    };
+    let (file, node) = (keys(), std::env::current_dir().unwrap());
+    let hmac = format!("kind = \"hmac\", keys = \"{}\", query = \"s\", cookie = \"c\"", file.display());
     for (added, key, words) in [
+        (cache("access = \"asked-for\""), "site.rule.access", "\"signed\""),
+        (cache("access = \"signed\""), "site.rule.signed", "a table with `kind`"),
+        (cache(&format!("signed = {{ {hmac} }}")), "site.rule.signed", "set access = \"signed\""),
+        (signed("", "kind = \"hmac\", query = \"s\""), "site.rule.signed.keys", "it is missing"),
+        (signed("", "kind = \"hmac\", query = \"s\", keys = \"no\""), "site.rule.signed.keys", "cannot be read"),
+        (
+            signed("", &format!("kind = \"hmac\", query = \"s\", keys = \"{}\"", node.display())),
+            "site.rule.signed.keys",
+            "it is no file",
+        ),
+        (
+            signed("", &format!("kind = \"hmac\", query = \"s\", keys = \"{}/Cargo.toml\"", node.display())),
+            "site.rule.signed.keys",
+            "it is no JWK Set",
+        ),
+        (signed("", &hmac.replace("query", "issuer")), "site.rule.signed.issuer", "only a JWT"),
+        (signed("", &hmac.replace("hmac", "hamc")), "site.rule.signed.kind", "\"jwt\""),
+        (signed("", &hmac.replace("\"s\"", "\"s=1\"")), "site.rule.signed.query", "`s=1` is no name"),
+        (
+            signed("", &hmac.replace("query = \"s\", cookie = \"c\"", "tolerance = \"1h\"")),
+            "site.rule.signed.tolerance",
+            "600s",
+        ),
+        (signed("query = \"s\"", &hmac), "site.rule.query", "others fall to the rules after it"),
+        (signed("cookie = \"c\"", &hmac), "site.rule.cookie", "others fall to the rules after it"),
+        (cache("prefix = \"/s/\"\nlift_private = true"), "site.rule.lift_private", "would be given to everybody"),
+        (
+            signed("lift_private = true", &hmac).replace("prefix = \"/s/\"", "path = \"/**\""),
+            "site.rule.lift_private",
+            "every page of the site",
+        ),
+        (cache("mount = { origin = \"lms\", host = \"b\", path = \"/\" }"), "site.rule.mount", "the rule has no prefix"),
+        (
+            cache("prefix = \"/a/\"\nmount = { origin = \"lsm\", host = \"b\", path = \"/\" }"),
+            "site.rule.mount.origin",
+            "did you mean `lms`?",
+        ),
+        (
+            cache("prefix = \"/a\"\nmount = { origin = \"lms\", host = \"b\", path = \"/\" }"),
+            "site.rule.mount",
+            "`/a` does not end in `/`",
+        ),
+        (
+            cache("prefix = \"/a/\"\nmount = { origin = \"lms\", host = \"b\", path = \"/b\" }"),
+            "site.rule.mount.path",
+            "`/b` does not end in `/`",
+        ),
+        (
+            cache("prefix = \"/a/\"\nmount = { origin = \"lms\", host = \"b_/\", path = \"/\" }"),
+            "site.rule.mount.host",
+            "is no name of letters",
+        ),
+        (
+            cache("prefix = \"/a/\"\nforward = \"Cookie\"\nmount = { origin = \"lms\", host = \"b\", path = \"/\" }"),
+            "site.rule.mount",
+            "who is signed in",
+        ),
+        (
+            signed("", &hmac).replace("verdict = \"cache\"", "verdict = \"refuse\""),
+            "site.rule.access",
+            "lets nobody in",
+        ),
+        (
+            signed("lift_private = true", &hmac).replace("verdict = \"cache\"", "verdict = \"pass\""),
+            "site.rule.lift_private",
+            "only rules that cache",
+        ),
         (cache("shared = true\nforward = [\"Cookie\"]"), "site.rule.forward", "given to everybody"),
         (cache("forward = [\"Authorization\"]"), "warning: site.rule.forward", "stored only where the origin says"),
         (cache("forward = [\"Range\"]"), "site.rule.forward", "`Range` is no field that can be forwarded"),

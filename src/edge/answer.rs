@@ -86,6 +86,13 @@ fn answer(
     if let Some(lifetime) = browser_lifetime.filter(|_| status == StatusCode::OK) {
         fields::tell_browser(&mut headers, lifetime);
     }
+    if visit.route.mount.is_some() {
+        // It would come back to nobody: a storage is sent no cookie. And it must not set one of the LMS's.
+        headers.remove(header::SET_COOKIE);
+    }
+    if !visit.route.access.is_open() {
+        fields::for_one(&mut headers);
+    }
     let mut multipart = None;
     let sent = match &part {
         Part::Whole => length,

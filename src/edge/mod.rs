@@ -127,7 +127,8 @@ impl Edge {
                 return Err(Box::new(refused));
             }
         };
-        let ((parts, body), peer) = (request.into_parts(), connection.peer.ip());
+        let ((mut parts, body), peer) = (request.into_parts(), connection.peer.ip());
+        route.strip(&mut parts.headers);
         Ok(Box::new(Visit {
             parts,
             body: Some(body),

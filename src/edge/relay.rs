@@ -9,10 +9,12 @@ use crate::{
     http_caching::{Directives, Fwd, may_store, status_field, storable},
     origin::{Head, OriginError, OriginRequest, Relayed, Tunnel, Upload},
     response::{Body, Plain, Source, fields},
+    site::Mounted,
     telemetry::{Fault, Outcome},
 };
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use std::borrow::Cow;
 
 /// A request is relayed once: its body cannot be had again.
 const ALREADY_RELAYED: Plain = Plain::new(StatusCode::BAD_GATEWAY, "already-relayed");
@@ -42,7 +44,7 @@ impl Edge {
         let Some(body) = visit.body.take() else {
             return answer::plain(visit.account, Outcome::Failed, Some(Fault::Edge), ALREADY_RELAYED);
         };
-        let origin = visit.route.site.origin.clone();
+        let origin = visit.origin().clone();
         let asked = async move {
             let permit = origin.admit().await.map_err(|busy| Failed::Busy(busy.retry_after))?;
             origin.relay(permit, request, body, upload).await.map_err(Failed::Origin)
@@ -96,6 +98,7 @@ impl Edge {
             path_extension: None,
             lifetime_by_rule: false,
             shared_by_rule: false,
+            private_by_rule: false,
             storable_status_by_rule: false,
             stale_by_rule: false,
             received: head.received,
@@ -113,14 +116,19 @@ impl Visit {
         let mut headers = self.parts.headers.clone();
         fields::forward(&mut headers, &self.asker());
         self.account.trace.apply(&mut headers);
+        let (mut path, mut host) = (Cow::Borrowed(self.path()), &self.route.host);
+        if let Some(mount) = &self.route.mount {
+            (path, host) = (Cow::Owned(mount.there(&path)), &mount.host);
+            Mounted::withhold(&mut headers);
+        }
         let target = match self.query() {
-            Some(query) => format!("{}?{query}", self.path()),
-            None => self.path().to_owned(),
+            Some(query) => format!("{path}?{query}"),
+            None => path.into_owned(),
         };
         OriginRequest {
             method: self.parts.method.clone(),
             target,
-            host: self.route.host.clone(),
+            host: host.clone(),
             headers,
             upgrade: self.route.upgrade.clone(),
         }
@@ -144,6 +152,13 @@ fn answer_relayed(
     let Relayed { head, body, tunnel } = relayed;
     let mut headers = head.headers;
     headers.append(header::VIA, VIA);
+    if let Some(mount) = &visit.route.mount {
+        mount.turn_back(&mut headers);
+        headers.remove(header::SET_COOKIE);
+    }
+    if !visit.route.access.is_open() {
+        fields::for_one(&mut headers);
+    }
     let cache_status = status_field::fwd(why, Some(head.status.as_u16()), false, false, None, detail);
     headers.insert(HeaderName::from_static("cache-status"), cache_status);
     if let (Some(tunnel), Some(switch)) = (tunnel, switch) {

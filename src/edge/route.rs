@@ -1,11 +1,12 @@
 //! From the head of a request to its site, its normalised target, its verdict and its key.
 
 use crate::{
+    access::signed,
     cache::{Key, KeyParts},
     listener::Connection,
-    response::{Account, Plain},
-    rules::{Facts, Verdict, normalise},
-    site::{Site, Sites},
+    response::{Account, Plain, fields},
+    rules::{Access, Facts, Rule, Verdict, normalise},
+    site::{Mounted, Site, Sites},
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use std::{
@@ -18,6 +19,10 @@ use std::{
 pub(super) struct Route {
     pub site: Arc<Site>,
     pub verdict: Verdict,
+    /// Who may have it; this request may.
+    pub access: Access,
+    /// The storage it is fetched from, if not from the site's origin.
+    pub mount: Option<Arc<Mounted>>,
     /// The path in its normal spelling, if the request has another.
     pub path: Option<String>,
     /// What of the query goes on.
@@ -36,6 +41,15 @@ pub(super) struct Route {
 pub(super) enum Query {
     AsSent,
     Changed(Option<String>),
+}
+
+impl Route {
+    /// Takes what showed permission out of what goes on.
+    pub(super) fn strip(&self, headers: &mut HeaderMap) {
+        if let Some(name) = self.access.cookie() {
+            fields::drop_cookie(headers, name);
+        }
+    }
 }
 
 /// Who sent a request, and by which scheme: the peer's word, or a trusted proxy's.
@@ -95,34 +109,48 @@ pub(super) fn route<B>(
     let facts = Facts { method: request.method(), path: &path, query, headers: request.headers() };
     let rule = site.rules.find(&facts);
     let body_limit = rule.and_then(|(_, rule)| rule.body_limit).or(site.body_limit);
-    let verdict = match rule {
+    let (verdict, access) = match rule {
         Some((index, rule)) => {
             account.matched = Some((site.clone(), Some(index)));
             account.hide_path = rule.hide_path;
-            rule.verdict.clone()
+            (rule.verdict.clone(), rule.access.clone())
         }
-        None => Verdict::Obey,
+        None => (Verdict::Obey, Access::Open),
     };
+    if let Some((query, name)) = query.zip(access.parameter()) {
+        account.masked = Some(format!("{target}?{}", normalise::masked(query, name)));
+    }
+    if let Access::Signed(signed) = &access {
+        let asked = signed::Asked {
+            host: &host,
+            path: &path,
+            query,
+            headers: request.headers(),
+            client: account.client(),
+        };
+        signed::admit(signed, &asked, account.time)
+            .map_err(|refusal| Plain::new(refusal.status(), refusal.word()))?;
+    }
     let announced =
         request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if body_limit.zip(announced).is_some_and(|(limit, length)| length > limit) {
         return Err(Plain { close: true, ..Plain::new(StatusCode::PAYLOAD_TOO_LARGE, "body-limit") });
     }
-    let kept = match &verdict {
-        Verdict::Cache(policy) => normalise::query(&policy.query, query),
-        _ => query.map(Cow::Borrowed),
+    let mount = site.mount(rule.map(|(index, _)| index)).cloned();
+    let of = |rule: Option<(usize, &Arc<Rule>)>| match rule {
+        Some((_, rule)) => (rule.query(query), !rule.access.is_open()),
+        None => (query.map(Cow::Borrowed), false),
     };
+    let (kept, guarded) = of(rule);
     // What an unsafe method outdates is what a GET of its target finds, by the rule that speaks for that.
-    let by_get = (!request.method().is_safe())
-        .then(|| site.rules.find(&Facts { method: &Method::GET, ..facts }).map(|(_, rule)| &rule.verdict));
-    let keyed = match by_get {
-        Some(Some(Verdict::Cache(policy))) => normalise::query(&policy.query, query),
-        Some(_) => query.map(Cow::Borrowed),
-        None => kept.as_deref().map(Cow::Borrowed),
+    let (keyed, guarded) = match request.method().is_safe() {
+        true => (kept.as_deref().map(Cow::Borrowed), guarded),
+        false => of(site.rules.find(&Facts { method: &Method::GET, ..facts })),
     };
     let key = KeyParts {
         scope: &site.scope,
         https,
+        guarded,
         host: site.keyed_host(&host),
         path: &path,
         query: keyed.as_deref(),
@@ -132,7 +160,7 @@ pub(super) fn route<B>(
         if kept.as_deref() == query { Query::AsSent } else { Query::Changed(kept.map(Cow::into_owned)) };
     let path = if *path == *target { None } else { Some(path.into_owned()) };
     let upgrade = upgrade(request);
-    Ok(Route { verdict, key, path, query, host: host_field, https, body_limit, upgrade, site })
+    Ok(Route { verdict, access, mount, key, path, query, host: host_field, https, body_limit, upgrade, site })
 }
 
 /// The host a request asks for: the target's, if it names one (RFC 9112 §3.2.2), else the field's; and that field.

@@ -9,6 +9,7 @@ use crate::{
         range::{self, Requested, Spec},
     },
     listener::RequestBody,
+    origin::Origin,
     response::{Account, fields},
     rules::{Policy, Verdict},
 };
@@ -50,6 +51,11 @@ impl Visit {
             Query::AsSent => self.parts.uri.query(),
             Query::Changed(query) => query.as_deref(),
         }
+    }
+
+    /// Where it is fetched from.
+    pub(super) fn origin(&self) -> &Arc<Origin> {
+        self.route.mount.as_ref().map_or(&self.route.site.origin, |mount| &mount.origin)
     }
 
     /// Takes out what ends at this hop, before anything goes on.
@@ -109,7 +115,9 @@ impl Visit {
     }
 
     pub(super) fn says_credentials(&self) -> bool {
-        self.withholds(header::COOKIE) || self.withholds(header::AUTHORIZATION)
+        // A storage is told none, whoever asks it.
+        let told = self.route.mount.is_none();
+        told && (self.withholds(header::COOKIE) || self.withholds(header::AUTHORIZATION))
     }
 
     /// Whether this request, whose fill brought what is for nobody else, is sent by itself as well. What a stranger is refused,
@@ -142,7 +150,8 @@ impl Visit {
             policy: self.policy(),
             path: self.path(),
             query: self.query(),
-            origin_host: route.host.clone(),
+            mount: route.mount.as_ref(),
+            origin_host: route.mount.as_ref().map_or(&route.host, |mount| &mount.host).clone(),
             added,
             client: &self.parts.headers,
             selecting,

@@ -98,6 +98,7 @@ fn may_keep(head: &Head, ask: &Ask, directives: &Directives) -> Result<(), &'sta
         lifetime_by_rule: policy
             .is_some_and(|policy| policy.lifetime.is_some_and(|lifetime| !lifetime.is_zero())),
         shared_by_rule: policy.is_some_and(|policy| policy.shared),
+        private_by_rule: policy.is_some_and(|policy| policy.lift_private),
         storable_status_by_rule: policy.is_some_and(|policy| speaks_for(policy, head.status)),
         stale_by_rule: policy.is_some_and(|p| p.stale_while_revalidate.or(p.stale_if_error).is_some()),
         received: head.received,

@@ -37,7 +37,7 @@ fn append(body: &Growing, run: RunId, piece: &[u8]) -> Result<(), Cut> {
 }
 
 fn keep(body: &Growing, chunk: &Chunk) {
-    let key = KeyParts { scope: "a", https: false, host: "", path: "/", query: None }.key();
+    let key = KeyParts { scope: "a", https: false, guarded: false, host: "", path: "/", query: None }.key();
     assert!(body.tiers().keep(&key, chunk).is_none(), "there is no disk");
 }
 

@@ -19,8 +19,9 @@ mod task;
 use crate::{
     cache::{Body, CHUNK, CacheSettings, ChunkId, Key, Selecting, Slot, StoredResponse, Tiers},
     ledger::{Ledger, Number},
+    origin::Origin,
     rules::Policy,
-    site::Site,
+    site::{Mounted, Site},
     telemetry::Metrics,
 };
 use http::{HeaderMap, HeaderName, StatusCode, header};
@@ -63,6 +64,8 @@ pub struct Wanted<'a> {
     pub site: &'a Arc<Site>,
     /// Policy of the rule, if one says cache.
     pub policy: Option<&'a Arc<Policy>>,
+    /// The storage it is fetched from, if not from the site's origin.
+    pub mount: Option<&'a Arc<Mounted>>,
     /// Normalised path.
     pub path: &'a str,
     /// Query as sent to the origin.
@@ -83,6 +86,13 @@ pub struct Wanted<'a> {
     pub looked_below: bool,
     /// The part of the body that is wanted, if a part will do.
     pub span: Option<Span>,
+}
+
+impl Wanted<'_> {
+    /// Where it is fetched from.
+    fn origin(&self) -> &Arc<Origin> {
+        self.mount.map_or(&self.site.origin, |mount| &mount.origin)
+    }
 }
 
 /// Bytes that a request wants of a body whose length is not known.
@@ -403,6 +413,7 @@ fn ask(wanted: &Wanted<'_>, replaces: Option<Arc<StoredResponse>>, begin: Begin)
         key: wanted.key.clone(),
         site: wanted.site.clone(),
         policy: wanted.policy.cloned(),
+        mount: wanted.mount.cloned(),
         path: wanted.path.to_owned(),
         query: wanted.query.map(str::to_owned),
         request,

@@ -6,6 +6,7 @@
 
 use crate::{cache::StoredResponse, fill::Wanted, http_caching::vary, origin::OriginRequest, rules::Policy};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use std::borrow::Cow;
 
 /// Fields that go along where no rule speaks for the path.
 const STANDARD: [HeaderName; 7] = [
@@ -111,9 +112,10 @@ pub(super) fn get(wanted: &Wanted<'_>) -> OriginRequest {
     for (name, value) in &wanted.added {
         headers.append(name, value.clone());
     }
+    let path = wanted.mount.map_or(Cow::Borrowed(wanted.path), |mount| Cow::Owned(mount.there(wanted.path)));
     let target = match wanted.query {
-        Some(query) => format!("{}?{query}", wanted.path),
-        None => wanted.path.to_owned(),
+        Some(query) => format!("{path}?{query}"),
+        None => path.into_owned(),
     };
     OriginRequest { method: Method::GET, target, host: wanted.origin_host.clone(), headers, upgrade: None }
 }

@@ -17,8 +17,7 @@ use crate::{
         EntityTag,
         range::{self, ContentRange},
     },
-    origin::{Exchange, Head, OriginBody, OriginRequest},
-    site::Site,
+    origin::{Exchange, Head, Origin, OriginBody, OriginRequest},
     telemetry::Fault,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -32,7 +31,7 @@ const NO_PARTS: Cut = Cut { fault: Fault::Origin, word: "no-parts" };
 /// Where the missing chunks of a body can be had.
 pub(super) struct Source {
     fills: Arc<Fills>,
-    site: Arc<Site>,
+    origin: Arc<Origin>,
     key: Key,
     /// As the body was asked for, without conditions.
     request: OriginRequest,
@@ -77,15 +76,15 @@ impl Source {
         for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::RANGE] {
             request.headers.remove(name);
         }
-        let (site, key, coding) = (ask.site.clone(), ask.key.clone(), coding(headers));
-        Arc::new(Source { fills: fills.clone(), site, key, request, tag, coding })
+        let (origin, key, coding) = (ask.origin().clone(), ask.key.clone(), coding(headers));
+        Arc::new(Source { fills: fills.clone(), origin, key, request, tag, coding })
     }
 
     /// Where what is missing of a stored response can be had by who wants it.
     pub(super) fn of_stored(fills: &Arc<Fills>, wanted: &Wanted<'_>, stored: &StoredResponse) -> Arc<Source> {
-        let (site, key) = (wanted.site.clone(), wanted.key.clone());
+        let (origin, key) = (wanted.origin().clone(), wanted.key.clone());
         let (request, tag) = (request::get(wanted), stored.content_tag().cloned());
-        Arc::new(Source { fills: fills.clone(), site, key, request, tag, coding: coding(&stored.headers) })
+        Arc::new(Source { fills: fills.clone(), origin, key, request, tag, coding: coding(&stored.headers) })
     }
 
     /// Whether its validator names these bytes and no others.
@@ -107,7 +106,7 @@ impl Source {
             request.headers.insert(header::RANGE, range_field(start, end));
             request.headers.insert(header::IF_RANGE, tag.clone());
         }
-        let Exchange { head, body } = match pump::ask(&self.site.origin, request).await {
+        let Exchange { head, body } = match pump::ask(&self.origin, request).await {
             Ok(exchange) => exchange,
             Err(failure) => return Answer::Failed(failure),
         };

@@ -12,9 +12,9 @@ use crate::{
     },
     http_caching::Freshness,
     ledger::Number,
-    origin::{Exchange, Head, OriginBody, OriginError, OriginRequest},
+    origin::{Exchange, Head, Origin, OriginBody, OriginError, OriginRequest},
     rules::Policy,
-    site::Site,
+    site::{Mounted, Site},
     telemetry::Fault,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -33,6 +33,8 @@ pub(super) struct Ask {
     pub key: Key,
     pub site: Arc<Site>,
     pub policy: Option<Arc<Policy>>,
+    /// The storage it is fetched from, if not from the site's origin.
+    pub mount: Option<Arc<Mounted>>,
     /// Normalised path and the query sent: what the ledger is asked about.
     pub path: String,
     pub query: Option<String>,
@@ -51,6 +53,13 @@ pub(super) struct Ask {
     pub unread: bool,
     /// How many fills for the same waiters died before this one.
     pub attempt: u8,
+}
+
+impl Ask {
+    /// Where it is fetched from.
+    pub(super) fn origin(&self) -> &Arc<Origin> {
+        self.mount.as_ref().map_or(&self.site.origin, |mount| &mount.origin)
+    }
 }
 
 /// The head of a fill's answer, as readers get it.
@@ -231,7 +240,7 @@ impl Drop for Ending<'_> {
 pub(super) async fn run(fills: Arc<Fills>, fill: Arc<Fill>) {
     let _in_flight = InFlight::new(&fills.metrics);
     let _ending = Ending { fills: &fills, fill: &fill };
-    let Exchange { head, body } = match pump::ask(&fill.ask.site.origin, fill.ask.request.clone()).await {
+    let Exchange { head, body } = match pump::ask(fill.ask.origin(), fill.ask.request.clone()).await {
         Ok(exchange) => exchange,
         Err(failure) => {
             fills.metrics.fills_failed.with_label_values(&[failure.fault().as_str()]).inc();
@@ -264,6 +273,9 @@ async fn answered(
     body: &OriginBody,
 ) -> Option<(Arc<FillHead>, RunId)> {
     decide::arrived(&mut head);
+    if let Some(mount) = &fill.ask.mount {
+        mount.turn_back(&mut head.headers);
+    }
     if head.status == StatusCode::NOT_MODIFIED {
         fill.phase.send_replace(validated(fills, fill, &head).await);
         return None;

@@ -2,7 +2,7 @@
 //! the stricter of its meanings: never fresher, never more shareable than the sender may have meant.
 
 use super::list::{self, Quotes};
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// The longest time a directive can say, seconds; more is this (RFC 9111 §1.2.2).
 pub const MAX_DELTA: u64 = 1 << 31;
@@ -82,6 +82,21 @@ impl Directives {
     /// Must each reuse be validated? True for `no-cache` without field names.
     pub fn validate_always(&self) -> bool {
         self.no_cache == Some(Fields::All)
+    }
+
+    /// `Cache-Control` as it says the same to the client's own cache and forbids shared ones to keep the response (§5.2.2.7);
+    /// `None`: it says so.
+    pub fn made_private(headers: &HeaderMap) -> Option<HeaderValue> {
+        let said = Directives::response(headers);
+        if said.no_store || said.private == Some(Fields::All) {
+            return None;
+        }
+        let of_shared =
+            |member: &&[u8]| ["public", "private", "s-maxage"].iter().any(|word| is(split(member).0, word));
+        let members = list::members(headers, &header::CACHE_CONTROL, Quotes::Escaped);
+        let others = members.filter(|member| !of_shared(member));
+        let told = std::iter::once(&b"private"[..]).chain(others).collect::<Vec<_>>().join(&b", "[..]);
+        HeaderValue::from_bytes(&told).ok()
     }
 
     /// The fields that must not be stored: those `no-cache` names (§5.2.2.4).

@@ -2,7 +2,7 @@
 //! after all rules: a rule lifts only what stands in [`Exchange`] as `_by_rule`. Must never be bypassed.
 
 use super::{
-    directives::Directives,
+    directives::{Directives, Fields},
     freshness::{self, heuristically_cacheable},
     list::{self, Quotes},
     vary::{self, Vary},
@@ -33,6 +33,9 @@ pub struct Exchange<'a> {
     pub lifetime_by_rule: bool,
     /// A rule says that the path is the same for everybody: lifts [`NotStorable::Cookie`] only.
     pub shared_by_rule: bool,
+    /// A rule asks each client for permission, and says that what is `private` may be stored: lifts an unqualified
+    /// [`NotStorable::Private`] only.
+    pub private_by_rule: bool,
     /// The rule that gives the lifetime speaks for this status.
     pub storable_status_by_rule: bool,
     /// A rule gives a window to serve stale in.
@@ -182,8 +185,11 @@ fn privacy(facts: &Exchange<'_>, explicit: bool) -> Result<(), NotStorable> {
     if facts.request_no_store || (said.no_store && !said.must_understand) {
         return Err(NotStorable::NoStore);
     }
-    if said.private.is_some() {
-        return Err(NotStorable::Private);
+    match said.private {
+        // Fields that are named may reach nobody else, and nobody takes them out.
+        Some(Fields::All) if facts.private_by_rule => {}
+        Some(_) => return Err(NotStorable::Private),
+        None => {}
     }
     let shareable = said.public || said.s_maxage.is_some();
     if facts.request_authorization && !shareable && !said.must_revalidate {

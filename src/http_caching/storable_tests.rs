@@ -34,6 +34,7 @@ fn decide(
         path_extension: None,
         lifetime_by_rule: false,
         shared_by_rule: false,
+        private_by_rule: false,
         storable_status_by_rule: false,
         stale_by_rule: false,
         received: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),

@@ -4,7 +4,7 @@ use crate::{
     control::{Api, ApiBody, Explain, PurgeTarget, ResolveSite, ResolveUrl, UnknownTarget},
     edge::Edge,
     listener::{Connection, RequestBody, Serve},
-    rules::{Facts, Verdict, normalise},
+    rules::{Facts, normalise},
     site::{Site, Sites},
 };
 use http::{HeaderMap, Method, Request, Response};
@@ -31,11 +31,9 @@ pub(super) fn resolve_url(edge: &Edge) -> ResolveUrl {
         let site = sites.find(&host).ok_or(UnknownTarget::Host)?;
         let path = normalise::target(url.path).map_err(|bad| UnknownTarget::Url(bad.to_string()))?;
         let facts = Facts { method: &Method::GET, path: &path, query: url.query, headers: &HeaderMap::new() };
-        let query = match site.rules.find(&facts).map(|(_, rule)| &rule.verdict) {
-            Some(Verdict::Cache(policy)) => {
-                normalise::query(&policy.query, url.query).map(|query| query.into_owned())
-            }
-            _ => url.query.map(str::to_owned),
+        let query = match site.rules.find(&facts) {
+            Some((_, rule)) => rule.query(url.query).map(|query| query.into_owned()),
+            None => url.query.map(str::to_owned),
         };
         Ok(PurgeTarget { sites: names(&sites, site), path: path.into_owned(), query })
     })

@@ -7,7 +7,7 @@ use crate::{
 };
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -48,6 +48,8 @@ pub struct Account {
     pub matched: Option<(Arc<Site>, Option<usize>)>,
     /// The path holds a secret.
     pub hide_path: bool,
+    /// Path and query as they may be written down, where what showed permission stands in them.
+    pub masked: Option<String>,
     /// What became of it.
     pub outcome: Outcome,
     /// Whose doing a failure is.
@@ -95,6 +97,7 @@ impl Account {
             host: None,
             matched: None,
             hide_path: false,
+            masked: None,
             outcome: Outcome::Failed,
             fault: None,
             detail: None,
@@ -119,6 +122,11 @@ impl Account {
     /// The request is a HEAD: no body belongs to its answer.
     pub fn is_of_head(&self) -> bool {
         self.method == Method::HEAD
+    }
+
+    /// The client's address.
+    pub fn client(&self) -> IpAddr {
+        self.client.ip()
     }
 
     /// The head of the answer is made.
@@ -174,7 +182,8 @@ impl Drop for Account {
             (Outcome::Failed, Some(fault), Some(word)) => accounts.metrics.failed(fault, word),
             _ => {}
         }
-        let path = self.uri.path_and_query().map_or("", |target| target.as_str());
+        let sent = self.uri.path_and_query().map_or("", |target| target.as_str());
+        let path = self.masked.as_deref().unwrap_or(sent);
         let line = Line {
             time: clock::unix_millis(self.time),
             listener: &self.listener,

@@ -57,6 +57,10 @@ impl Plain {
         if let Some(after) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 9110 §11.6.1 wants a challenge; nothing that a browser could ask its user for would help.
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Signature"));
+        }
         if self.close {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

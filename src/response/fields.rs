@@ -1,6 +1,6 @@
 //! Fields on their way: what ends at this hop, what the edge adds towards the origin and towards the client.
 
-use crate::fill::VIA;
+use crate::{fill::VIA, http_caching::Directives};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::{net::IpAddr, time::Duration};
 
@@ -72,6 +72,34 @@ pub fn join_cookies(headers: &mut HeaderMap) {
     if let Ok(joined) = HeaderValue::from_bytes(&joined) {
         headers.insert(header::COOKIE, joined);
     }
+}
+
+/// Takes a cookie out of a request; of the field nothing is left that has no cookie.
+pub fn drop_cookie(headers: &mut HeaderMap, name: &str) {
+    let is_other =
+        |pair: &&[u8]| pair.split(|b| *b == b'=').next().map(<[u8]>::trim_ascii) != Some(name.as_bytes());
+    let lines = headers.get_all(header::COOKIE);
+    let kept: Vec<HeaderValue> = lines
+        .iter()
+        .filter_map(|line| {
+            let others: Vec<_> =
+                line.as_bytes().split(|b| *b == b';').filter(is_other).map(<[u8]>::trim_ascii).collect();
+            HeaderValue::from_bytes(&others.join(&b"; "[..])).ok().filter(|line| !line.is_empty())
+        })
+        .collect();
+    headers.remove(header::COOKIE);
+    for line in kept {
+        headers.append(header::COOKIE, line);
+    }
+}
+
+/// Says that an answer is for nobody but the client that gets it: it showed that it may have it, and a cache on its way
+/// asks nobody.
+pub fn for_one(headers: &mut HeaderMap) {
+    if let Some(told) = Directives::made_private(headers) {
+        headers.insert(header::CACHE_CONTROL, told);
+    }
+    headers.remove("cdn-cache-control");
 }
 
 /// Who asks, through what.
@@ -149,7 +177,7 @@ pub fn tell_browser(headers: &mut HeaderMap, lifetime: Duration) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Asker, forward, join_cookies, strip_hop_by_hop};
+    use super::{Asker, drop_cookie, for_one, forward, join_cookies, strip_hop_by_hop};
     use http::{HeaderMap, HeaderName, HeaderValue};
 
     fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -187,6 +215,48 @@ mod tests {
             join_cookies(&mut fields);
             let lines: Vec<_> = fields.get_all("cookie").iter().collect();
             assert_eq!(lines, goes.into_iter().collect::<Vec<_>>(), "{came:?}");
+        }
+    }
+
+    #[test]
+    fn the_cookie_that_showed_permission_ends_here_and_the_others_go_on() {
+        for (came, goes) in [
+            (&["a=1; sig=x; b=2"][..], &["a=1; b=2"][..]),
+            (&["sig=x", "a=1"], &["a=1"]),
+            (&["sig=x; sig=y"], &[]),
+            (&["sigh=1;  sig = x;c"], &["sigh=1; c"]),
+            (&["a=sig=1"], &["a=sig=1"]),
+            (&[], &[]),
+        ] {
+            let mut fields = HeaderMap::new();
+            for line in came {
+                fields.append("cookie", HeaderValue::from_static(line));
+            }
+            drop_cookie(&mut fields, "sig");
+            assert_eq!(fields.get_all("cookie").iter().collect::<Vec<_>>(), goes, "{came:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_shown_to_one_is_for_no_cache_on_its_way() {
+        for (said, told) in [
+            (&["public, max-age=600"][..], "private, max-age=600"),
+            (
+                &["max-age=600, s-maxage=\"9\", immutable", "no-transform"],
+                "private, max-age=600, immutable, no-transform",
+            ),
+            (&["Public", "S-MaxAge=1"], "private"),
+            (&["private=\"x, y\", max-age=1"], "private, max-age=1"),
+            (&["private, max-age=1"], "private, max-age=1"),
+            (&["no-store"], "no-store"),
+            (&[], "private"),
+        ] {
+            let mut fields = HeaderMap::new();
+            for line in said {
+                fields.append("cache-control", HeaderValue::from_static(line));
+            }
+            for_one(&mut fields);
+            assert_eq!(fields.get_all("cache-control").iter().collect::<Vec<_>>(), [told], "{said:?}");
         }
     }
 

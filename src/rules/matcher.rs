@@ -265,7 +265,7 @@ pub(super) fn cookie_holds(name: &str, request: &Facts<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{Facts, RuleProblem, RuleSet, extension, number};
-    use crate::rules::{Match, PatternError, Rule, Verdict};
+    use crate::rules::{Access, Match, PatternError, Rule, Verdict};
     use http::{HeaderMap, HeaderName, HeaderValue, Method};
     use std::sync::Arc;
 
@@ -276,6 +276,8 @@ mod tests {
             verdict: Verdict::Pass,
             body_limit: None,
             hide_path: false,
+            access: Access::Open,
+            mount: None,
         };
         list.into_iter().enumerate().map(rule).map(Arc::new).collect()
     }

@@ -1,7 +1,9 @@
 //! Verdict of the rules: which rule speaks for a request, and what it says.
 
+mod access;
 mod index;
 mod matcher;
+mod mount;
 mod name;
 pub mod normalise;
 mod pattern;
@@ -9,7 +11,9 @@ mod policy;
 mod shadow;
 mod why_not;
 
+pub use access::{Access, Signed, SignedKind, SigningKey};
 pub use matcher::{Facts, LONGEST_EXTENSION, RuleError, RuleProblem, RuleSet, is_extension};
+pub use mount::Mount;
 pub use name::Names;
 pub use pattern::{Pattern, PatternError, spelling};
 

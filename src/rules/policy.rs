@@ -1,7 +1,8 @@
 //! What a rule can say and set, as plain types. Decides nothing.
 
+use super::{Access, Mount, normalise};
 use http::{HeaderName, Method, StatusCode};
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 /// What the rules say of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Policy {
     /// The path is the same for everybody: a response to a request with a cookie may be stored without further sign
     /// from the origin. Lifts nothing else.
     pub shared: bool,
+    /// What the origin marks `private` is stored all the same: the rule asks each client for permission. Lifts nothing else.
+    pub lift_private: bool,
     /// Which validators the origin's answers may be trusted with.
     pub validator: ValidatorRule,
 }
@@ -104,4 +107,25 @@ pub struct Rule {
     pub body_limit: Option<u64>,
     /// Keep the path out of the access log: it holds a secret (Moodle's `tokenpluginfile.php/TOKEN/`).
     pub hide_path: bool,
+    /// Who may have it.
+    pub access: Access,
+    /// Where it lies, if not at the site's origin.
+    pub mount: Option<Mount>,
+}
+
+impl Rule {
+    /// What of a query is part of the request under this rule: neither what shows permission, nor what its policy drops.
+    pub fn query<'a>(&self, query: Option<&'a str>) -> Option<Cow<'a, str>> {
+        let query = match self.access.parameter() {
+            Some(name) => normalise::without(query?, name)?,
+            None => Cow::Borrowed(query?),
+        };
+        let Verdict::Cache(policy) = &self.verdict else { return Some(query) };
+        match query {
+            Cow::Borrowed(query) => normalise::query(&policy.query, Some(query)),
+            Cow::Owned(query) => {
+                normalise::query(&policy.query, Some(&query)).map(|kept| Cow::Owned(kept.into_owned()))
+            }
+        }
+    }
 }

@@ -59,7 +59,7 @@ fn all_of<T: PartialEq>(early: &[T], late: &[T]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::shadowed;
-    use crate::rules::{Match, Rule, Verdict};
+    use crate::rules::{Access, Match, Rule, Verdict};
     use http::Method;
     use std::sync::Arc;
 
@@ -95,6 +95,8 @@ mod tests {
                         verdict: Verdict::Pass,
                         body_limit: None,
                         hide_path: false,
+                        access: Access::Open,
+                        mount: None,
                     })
                 })
                 .to_vec();

@@ -110,7 +110,7 @@ fn is_of_pattern(pattern: &str, path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::why_not;
-    use crate::rules::{Facts, Match, Rule, RuleSet, Verdict};
+    use crate::rules::{Access, Facts, Match, Rule, RuleSet, Verdict};
     use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
     use std::sync::Arc;
 
@@ -134,6 +134,8 @@ mod tests {
                 verdict: Verdict::Pass,
                 body_limit: None,
                 hide_path: false,
+                access: Access::Open,
+                mount: None,
             })
         };
         list.into_iter().enumerate().map(rule).collect()

@@ -1,8 +1,10 @@
 //! Host → site, and all that is set for it.
 
 mod hosts;
+mod mounted;
 
 pub use hosts::Hosts;
+pub use mounted::Mounted;
 
 use crate::{
     ledger::SiteMarks,
@@ -55,6 +57,8 @@ pub struct Site {
     pub log_must: bool,
     /// The scope was set: the operator says that its hosts hold the same.
     shared: bool,
+    /// By the place of their rules.
+    mounts: Vec<Option<Arc<Mounted>>>,
     metrics: Vec<RuleMetrics>,
     no_rule: RuleMetrics,
 }
@@ -131,6 +135,11 @@ impl Site {
         rule.and_then(|rule| self.metrics.get(rule)).unwrap_or(&self.no_rule)
     }
 
+    /// The storage that is mounted where the rule at `rule` speaks.
+    pub fn mount(&self, rule: Option<usize>) -> Option<&Arc<Mounted>> {
+        self.mounts.get(rule?)?.as_ref()
+    }
+
     /// What of the host belongs into the cache key beside the scope: all of it, for a site with several hosts may be
     /// several tenants, and the origin sees which one was asked. Where the operator set a scope the hosts are said to
     /// hold the same; a port that no host names is kept all the same, lest a redirect to it is stored for everybody.
@@ -179,10 +188,20 @@ impl Sites {
                     }
                 },
             };
+            let no_origin =
+                |name: &str| SiteError::Origin { site: site.name.clone(), origin: name.to_owned() };
             let Some(origin) = origins(&site.origin) else {
-                errors.push(SiteError::Origin { site: site.name.clone(), origin: site.origin.clone() });
+                errors.push(no_origin(&site.origin));
                 continue;
             };
+            let mut mounts = Vec::with_capacity(site.rules.len());
+            for mount in site.rules.iter().map(|rule| rule.mount.as_ref()) {
+                let mounted = mount.map(|mount| Mounted::new(mount, origins(&mount.origin)?));
+                if let (Some(mount), Some(None)) = (mount, &mounted) {
+                    errors.push(no_origin(&mount.origin));
+                }
+                mounts.push(mounted.flatten());
+            }
             let ready = Arc::new(Site {
                 name: site.name.as_str().into(),
                 scope: site.scope.as_deref().unwrap_or(&site.name).into(),
@@ -190,6 +209,7 @@ impl Sites {
                 metrics: site.rules.iter().map(|rule| metrics.rule(&site.name, &rule.name)).collect(),
                 no_rule: metrics.rule(&site.name, NO_RULE),
                 rules,
+                mounts,
                 marks: marks(site.scope.as_deref().unwrap_or(&site.name)),
                 body_limit: site.body_limit,
                 log_must: site.log_must,
@@ -237,7 +257,7 @@ mod tests {
     use super::{SiteError, SiteSettings, Sites};
     use crate::{
         origin::{Origin, OriginSettings},
-        rules::{Match, Rule, Verdict},
+        rules::{Access, Match, Rule, Verdict},
         telemetry::{Metrics, Outcome},
     };
     use std::sync::Arc;
@@ -261,6 +281,8 @@ mod tests {
             verdict: Verdict::Pass,
             body_limit: None,
             hide_path: false,
+            access: Access::Open,
+            mount: None,
         })
     }
 

@@ -22,7 +22,7 @@ class Adapter(Base):
     # What works today. A case that needs more is reported as `na`.
     caps = {'cache', 'collapse', 'tls', 'h2', 'h2c', 'mem_limit', 'revalidate', 'swr', 'sie', 'stale_if_error', 'negative_ttl',
             'multi_host', 'forced_ttl', 'purge', 'purge_all', 'h2_origin', 'origin_max', 'reload', 'websocket', 'upload',
-            'metrics', 'certs', 'dns', 'slices', 'disk', 'disk_limit', 'restart_keeps_cache'}
+            'mounts', 'metrics', 'certs', 'dns', 'slices', 'disk', 'disk_limit', 'restart_keeps_cache'}
 
     def __init__(self, *args, **named):
         super().__init__(*args, **named)
@@ -119,6 +119,8 @@ access = {quoted(os.path.join(self.tmp, 'access.log'))}
             if o.get('dns'):
                 more += f'dns_servers = ["{o["dns"][0]}:{o["dns"][1]}"]\ndns_ceiling = "1s"\n'
             parts.append(f'[[origin]]\nname = "{name}"\nservers = ["{at}"]\n{more}')
+        for mount in o.get('mounts') or []:
+            parts.append(f'[[origin]]\nname = "mounted-{mount["to_host"]}"\nservers = ["{server}"]\n')
         for name, hosts, origin in sites:
             parts.append(f'[[site]]\nname = "{name}"\nhosts = {quoted(hosts)}\norigin = "{origin}"\n{self.rules()}')
         return '\n'.join(parts)
@@ -126,6 +128,10 @@ access = {quoted(os.path.join(self.tmp, 'access.log'))}
     def rules(self):
         """Forced lifetimes and told ones by prefix; what is said of errors is said of every path."""
         o, text = self.opts, ''
+        for mount in o.get('mounts') or []:
+            host, path = mount['to_host'], mount['to_prefix']
+            text += '\n'.join(['', '[[site.rule]]', f'name = "mounted-{host}"', f'prefix = {quoted(mount["prefix"])}', 'verdict = "cache"',
+                               'negative_lifetime = "5s"', f'mount = {{ origin = "mounted-{host}", host = "{host}", path = "{path}" }}', ''])
         rules = [(f'forced-{n}', prefix, [f'lifetime = "{int(s)}s"']) for n, (prefix, s) in enumerate(o.get('forced_ttl') or [])]
         rules += [(f'told-{n}', prefix, [f'browser_lifetime = "{int(s)}s"'])
                   for n, (prefix, s) in enumerate(o.get('client_ttl_cap') or [])]

@@ -18,12 +18,14 @@
 //! - `kolibri`: before Kolibri as it was measured, with its faults.
 //! - `limit`: who takes too long, too much or too many is ended, and the others are served.
 //! - `moodle`: before Moodle as it was measured, with its faults.
+//! - `mount`: a storage under the LMS's own host, which learns nothing of it.
 //! - `origin_name`: an origin's name that moves, fails and comes.
 //! - `pass`: the relay.
 //! - `purge`: what is acknowledged is in force, whatever is under way.
 //! - `range`: one range of a body, from what is stored or growing; everything else whole.
 //! - `ranges`: several ranges, ranges of what grows, and cold ones: what the origin is asked for.
 //! - `shutdown`: stopping in order, and starting again.
+//! - `signed`: who shows a signature is let in, and nobody else gets a byte.
 //! - `stale`: what is stale serves within its windows only, and never what was withdrawn.
 //! - `store`: the store commands on what a running edge has kept.
 //! - `storing`: what is never stored, and what a fill may send.
@@ -54,12 +56,14 @@ mod interleavings;
 mod kolibri;
 mod limit;
 mod moodle;
+mod mount;
 mod origin_name;
 mod pass;
 mod purge;
 mod range;
 mod ranges;
 mod shutdown;
+mod signed;
 mod stale;
 mod store;
 mod storing;

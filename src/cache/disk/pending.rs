@@ -202,7 +202,7 @@ mod tests {
     use std::sync::Arc;
 
     fn key(path: &str) -> Key {
-        KeyParts { scope: "s", https: true, host: "h", path, query: None }.key()
+        KeyParts { scope: "s", https: true, guarded: false, host: "h", path, query: None }.key()
     }
 
     fn pending(keys: usize) -> Pending {

@@ -111,7 +111,7 @@ fn id(name: &str) -> ChunkId {
 }
 
 fn key(path: &str) -> Key {
-    KeyParts { scope: "s", https: true, host: "h", path, query: None }.key()
+    KeyParts { scope: "s", https: true, guarded: false, host: "h", path, query: None }.key()
 }
 
 fn found(bytes: Option<Bytes>) -> bool {

@@ -27,7 +27,8 @@ fn chunk(number: u64) -> Chunk {
 }
 
 fn key(number: u64) -> Key {
-    KeyParts { scope: "a", https: false, host: "", path: &format!("/{number}"), query: None }.key()
+    KeyParts { scope: "a", https: false, guarded: false, host: "", path: &format!("/{number}"), query: None }
+        .key()
 }
 
 fn slot(chunk: &Chunk) -> Arc<Slot> {

@@ -33,7 +33,7 @@ fn tiers() -> (Tiers, TempDir) {
 }
 
 fn key(path: &str) -> Key {
-    KeyParts { scope: "a", https: false, host: "", path, query: None }.key()
+    KeyParts { scope: "a", https: false, guarded: false, host: "", path, query: None }.key()
 }
 
 fn response(language: &'static str, body: &Arc<Body>, born: u64) -> Arc<StoredResponse> {

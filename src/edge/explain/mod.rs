@@ -60,7 +60,8 @@ impl Edge {
                 }
             }
             Ok(route) => {
-                let (parts, ()) = request.into_parts();
+                let (mut parts, ()) = request.into_parts();
+                route.strip(&mut parts.headers);
                 let (raised, looked_below) = (None, true);
                 let (trusted, peer) = (false, client);
                 let visit = Visit { parts, body: None, route, account, trusted, peer, raised, looked_below };

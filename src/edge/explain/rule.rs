@@ -2,7 +2,7 @@
 
 use crate::{
     response::{Account, Explanation, PassedOver, RuleTold, SiteTold, is_secret},
-    rules::{Facts, Policy, QueryRule, Rule, ValidatorRule, Verdict, WhyNot, normalise, why_not},
+    rules::{Access, Facts, Policy, QueryRule, Rule, ValidatorRule, Verdict, WhyNot, normalise, why_not},
 };
 use http::{HeaderName, Request, StatusCode};
 use std::time::Duration;
@@ -68,6 +68,13 @@ fn sets(rule: &Rule) -> Vec<String> {
     if rule.hide_path {
         set("hide_path", "true".to_owned());
     }
+    if let Some(mount) = &rule.mount {
+        set("mount", format!("{} of {} (origin {})", mount.path, mount.host, mount.origin));
+    }
+    match &rule.access {
+        Access::Open => {}
+        Access::Signed(signed) => set("access", format!("signed, {}", signed.words())),
+    }
     sets
 }
 
@@ -82,6 +89,7 @@ fn of_policy(policy: &Policy, set: &mut impl FnMut(&str, String)) {
         stale_if_error,
         forward,
         shared,
+        lift_private,
         validator,
     } = policy;
     let spans: [(&str, &Option<Duration>); 5] = [
@@ -110,6 +118,9 @@ fn of_policy(policy: &Policy, set: &mut impl FnMut(&str, String)) {
     }
     if *shared {
         set("shared", "true".to_owned());
+    }
+    if *lift_private {
+        set("lift_private", "true".to_owned());
     }
     if *validator != ValidatorRule::default() {
         set("validator", format!("{validator:?}").to_lowercase());

@@ -26,6 +26,22 @@ pub(super) fn refused(plain: &Plain) -> AnswerTold {
         "only-if-cached" => {
             "it wants nothing that is not stored, and nothing stored serves (only-if-cached)".to_owned()
         }
+        "signature-missing" => {
+            "the rule asks for a signature, and it shows none (signature-missing)".to_owned()
+        }
+        "signature-expired" => "what it shows was valid until some time ago (signature-expired)".to_owned(),
+        "signature-early" => "what it shows is not valid yet (signature-early)".to_owned(),
+        "signature-malformed" => "what it shows cannot be read (signature-malformed)".to_owned(),
+        "signature-key" => {
+            "what it shows was made with a key that the rule does not have (signature-key)".to_owned()
+        }
+        "signature-forged" => "no key of the rule made what it shows for this host, path and client \
+                               (signature-forged)"
+            .to_owned(),
+        "signature-path" => "what it shows is for other paths (signature-path)".to_owned(),
+        "signature-client" => "what it shows is for another client address (signature-client)".to_owned(),
+        "signature-audience" => "what it shows is for another host (signature-audience)".to_owned(),
+        "signature-issuer" => "somebody else issued what it shows (signature-issuer)".to_owned(),
         word => format!("it is not let through ({word})"),
     };
     let status = Some(plain.status.as_u16());
@@ -178,7 +194,7 @@ pub(super) fn fill_sentence(why: Fwd, validates: bool, conditional: bool, alone:
 
 /// What the origin would be sent.
 pub(super) fn sent(visit: &Visit, by: &str, request: &OriginRequest, conditional: bool) -> OriginTold {
-    let origin = &visit.route.site.origin;
+    let origin = visit.origin();
     let (body, expects) = match by {
         "relay" => (visit.announced(), visit.expects_continue()),
         _ => (None, false),

@@ -11,7 +11,7 @@ mod query;
 
 pub use host::{BadHost, host};
 pub use path::{BadTarget, target};
-pub use query::query;
+pub use query::{masked, query, values, without};
 
 pub(in crate::rules) use query::{parameters, spells};
 

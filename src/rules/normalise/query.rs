@@ -18,6 +18,25 @@ pub fn query<'a>(rule: &QueryRule, query: Option<&'a str>) -> Option<Cow<'a, str
     }
 }
 
+/// A query without a parameter. `None`: nothing is left of it.
+pub fn without<'a>(query: &'a str, parameter: &str) -> Option<Cow<'a, str>> {
+    keep(query, |name| !spells(name, parameter))
+}
+
+/// The values of a parameter as they were sent, in their order.
+pub fn values<'a>(query: &'a str, parameter: &'a str) -> impl Iterator<Item = &'a str> {
+    parameters(query).filter(move |(name, _)| spells(name, parameter)).filter_map(|(_, value)| value)
+}
+
+/// A query with `-` in place of the values of a parameter: as it may be written down.
+pub fn masked(query: &str, parameter: &str) -> String {
+    let pieces = query.split('&').map(|piece| match named(piece) {
+        (name, Some(_)) if spells(name, parameter) => format!("{name}=-"),
+        _ => piece.to_owned(),
+    });
+    pieces.collect::<Vec<_>>().join("&")
+}
+
 /// Borrowed as long as what is kept lies side by side.
 fn keep(query: &str, wanted: impl Fn(&str) -> bool) -> Option<Cow<'_, str>> {
     if query.is_empty() {

@@ -36,7 +36,7 @@ const AT_ONCE: Duration = Duration::ZERO;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn key(path: &str) -> Key {
-    KeyParts { scope: "s", https: true, host: "h", path, query: None }.key()
+    KeyParts { scope: "s", https: true, guarded: false, host: "h", path, query: None }.key()
 }
 
 /// A chunk of its own for each number.
