@@ -12,6 +12,7 @@ mod reload;
 mod serve;
 mod sign;
 mod store;
+mod table;
 #[cfg(test)]
 mod tests;
 mod token;
