@@ -40,6 +40,10 @@ pub(super) fn mount(
         return None;
     };
     ends_in_slash(section, &place, &prefix);
+    if !(when.query.is_empty() && when.fields.is_empty() && when.cookies.is_empty()) {
+        let wrong = "what the storage has would be stored for requests that the rule does not speak for, too";
+        section.reader.error(&place, wrong, "drop its conditions on query, fields and cookies");
+    }
     if policy.forward.iter().any(|name| [header::COOKIE, header::AUTHORIZATION].contains(name)) {
         let right = "drop it from forward: what is mounted gets no credential of the LMS";
         section.reader.error(&place, "the storage would be told who is signed in to the LMS", right);

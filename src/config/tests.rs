@@ -489,6 +489,11 @@ fn what_cannot_be_meant_is_told() {
             "who is signed in",
         ),
         (
+            cache("prefix = \"/a/\"\ncookie = \"c\"\nmount = { origin = \"lms\", host = \"b\", path = \"/\" }"),
+            "site.rule.mount",
+            "drop its conditions",
+        ),
+        (
             signed("", &hmac).replace("verdict = \"cache\"", "verdict = \"refuse\""),
             "site.rule.access",
             "lets nobody in",

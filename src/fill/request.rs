@@ -4,7 +4,10 @@
 //! no rule speaks, a short list of standard fields goes along; a request that says more than a browser's standard fields
 //! is no fill at all but relayed, so that no field outside the key can shape what others get (G26).
 
-use crate::{cache::StoredResponse, fill::Wanted, http_caching::vary, origin::OriginRequest, rules::Policy};
+use crate::{
+    cache::StoredResponse, fill::Wanted, http_caching::vary, origin::OriginRequest, rules::Policy,
+    site::Mounted,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use std::borrow::Cow;
 
@@ -112,7 +115,11 @@ pub(super) fn get(wanted: &Wanted<'_>) -> OriginRequest {
     for (name, value) in &wanted.added {
         headers.append(name, value.clone());
     }
-    let path = wanted.mount.map_or(Cow::Borrowed(wanted.path), |mount| Cow::Owned(mount.there(wanted.path)));
+    let mut path = Cow::Borrowed(wanted.path);
+    if let Some(mount) = wanted.mount {
+        path = Cow::Owned(mount.there(wanted.path));
+        Mounted::withhold(&mut headers);
+    }
     let target = match wanted.query {
         Some(query) => format!("{path}?{query}"),
         None => path.into_owned(),

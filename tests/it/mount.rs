@@ -143,8 +143,14 @@ async fn uploads_errors_and_parts_are_the_storages_too() {
 }
 
 #[tokio::test]
-async fn a_rule_that_passes_mounts_as_well() {
+async fn a_rule_that_obeys_or_passes_mounts_as_well() {
     let (lms, storage) = (Origin::start().await, Origin::start().await);
+    storage.on("/p/public", Answer::storable("public"));
+    let edge = mounted(&lms, &storage, "verdict = \"obey\"").await;
+    for request in [learner("GET", "/content/public"), Request::get("/content/public")] {
+        edge.ask(&request).await.expect_body(200, "public");
+    }
+    assert_eq!(storage.hits("/p/public"), 1);
     storage.on_call("/p/*", |_, n| Answer::storable(format!("{n}")).field("Set-Cookie", "s=1"));
     let edge = mounted(&lms, &storage, "verdict = \"pass\"").await;
     for n in 0..2 {
