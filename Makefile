@@ -89,6 +89,14 @@ bench-smoke: build
 	@$(PYTHON) benches/http/selftest.py
 	@LECTERN=$(TARGET)/debug/lectern $(PYTHON) benches/http/run.py --smoke --out target/bench-smoke
 
+.PHONY: scale
+scale: need ## a disk with 2 million stored responses: start, index, late hits; CI=true: 200,000, not optimised
+	@scripts/need.sh python3 nginx h2load taskset setpriv
+	@$(PYTHON) benches/scale/selftest.py
+	@$(CARGO) build --locked $(if $(CI),,--profile fast) --bin lectern --example scale
+	@built=$(TARGET)/$(if $(CI),debug,fast); \
+	  LECTERN=$$built/lectern $(PYTHON) benches/scale/run.py --generate $$built/examples/scale $(if $(CI),--small) --out target/scale
+
 FUZZED := $(or $(T),$(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))))
 FUZZ   := $(abspath $(TARGET))/fuzz
 TOOLS  := $(abspath $(TARGET))/tools

@@ -1,7 +1,7 @@
-"""What is asked of the servers: one class for each kind of case, and the list of all cases.
+"""What is asked of the servers: one class for each kind of case. Those on a disk are in `cases_on_disk`, the list in `blocks`.
 
 A kind says how a server must be set, how it is made ready (filled, and proved to answer the right bytes), what one run is, and
-which figures it gives, the first of which ranks. A case on another store (disk) is a `Hits` with another `Setup`.
+which figures it gives, the first of which ranks.
 """
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from itertools import count
 import load
 from cost import Meter, family, memory_kib
 from origin import COLD, MANY, SIZES, SLOW
-from process import GENERATOR_CORE, SERVER_CORE, Refused, Setup
+from process import Refused, Setup
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,7 @@ class ColdFills(Case):
     group = 'fills'
     peers = (*ALL_BUT_TMPFS, 'nginx tmpfs')
     name = 'cold fill 32 KB'
+    connections = 64
 
     def __init__(self):
         self.head = {}
@@ -186,10 +187,13 @@ class ColdFills(Case):
         self.head[server] = server.prove(f'{COLD}{next(fresh)}/0', server.origin.body('f32k'), times=1)
 
     def run(self, server, seconds):
-        connections = 64
-        return measured(server, lambda: load.wrk(server, COLD, SIZES['f32k'], self.head[server], seconds, connections,
-                                                 BENCH_UNDER=f'{COLD}{next(fresh)}/'),
-                        fills=lambda requests: (requests, requests + connections), each_fill=True)
+        return self.filled(server, lambda: self.ask(server, seconds, f'{COLD}{next(fresh)}/'))
+
+    def ask(self, server, seconds, under, **asks):
+        return load.wrk(server, under, SIZES['f32k'], self.head[server], seconds, self.connections, BENCH_UNDER=under, **asks)
+
+    def filled(self, server, generate):
+        return measured(server, generate, fills=lambda requests: (requests, requests + self.connections), each_fill=True)
 
 
 class SecondClient(Case):
@@ -248,14 +252,3 @@ class IdleConnections(Case):
         if held != self.connections:
             raise Refused(f'{held} of {self.connections} connections were still open')
         return dict(requests=held, kib_per_connection=(after - before) / held)
-
-
-def all_cases(idle, stored):
-    """Blocks of cases; those of one block take turns, so that they can be compared."""
-    blocks = [[Hits(protocol, label)] for protocol in PROTOCOLS for label in LABELS]
-    blocks += [[NewConnections(resumed=False)], [NewConnections(resumed=True)], [ColdFills()], [SecondClient()], [IdleConnections(idle)]]
-    both = f'{SERVER_CORE},{GENERATOR_CORE}'
-    for protocol, label in (('HTTP/1.1', '1 KB'), ('HTTPS', '32 KB')):
-        blocks.append([Hits(protocol, label, setup, more, 'growth', ('lectern', 'nginx', 'haproxy'))
-                       for setup, more in ((Setup(), ', 1 core'), (Setup(threads=2, cores=both), ', 2 cores'))])
-    return [*blocks, [Stored(n) for n in stored]]

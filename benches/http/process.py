@@ -25,6 +25,7 @@ class Setup:
     threads: int = 1
     cores: str = SERVER_CORE
     store_mib: int = 1024  # what it may keep
+    disk: bool = False     # it keeps that on a disk, and little of it in memory of its own
     use: str = ''          # cases that must have a server for themselves say what for
 
 
@@ -33,10 +34,18 @@ def program(name):
     return shutil.which(name, path=PATH)
 
 
+PORTS_GIVEN = set()
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+    """One that nobody listens at, and that was not given out before."""
+    while True:
+        with socket.socket() as s:
+            s.bind(('127.0.0.1', 0))
+            port = s.getsockname()[1]
+        if port not in PORTS_GIVEN:
+            PORTS_GIVEN.add(port)
+            return port
 
 
 class Server:
@@ -46,6 +55,7 @@ class Server:
     column = ''    # where it is reported; absent: under the first word of its name
     needs = ()     # programs
     logs = True    # whether an access log is written (to access.log)
+    store = None   # folder of what it keeps on a disk
 
     def __init__(self, folder, setup, certificate, origin=None):
         self.folder, self.setup, self.certificate, self.origin = folder, setup, certificate, origin

@@ -11,7 +11,10 @@ from process import program
 from targets import OURS, verdicts
 
 NOTES = {
-    'fills': 'nginx keeps its store on the disk, `nginx tmpfs` in memory as Lectern does its memory tier.',
+    'fills': 'nginx keeps its store on the disk, `nginx tmpfs` in memory as Lectern does its memory tier. To disk: both write every body '
+             'there, and what is written within 1.5 s after the last answer is part of the cost.',
+    'disk': 'The store is many times what Lectern may hold in memory; nginx reads by sendfile, or copies, whichever is better. Warm: '
+            'the page cache holds the files. Cold: it was emptied before each second, and ten times during it.',
     'growth': 'With two cores the generator shares the second one with the server.',
     'second client': 'The body of 16 MB comes from the origin within about a second; the second client asks 0.3 s after the first.',
     'idle': 'Growth of the resident memory (Pss) of all processes of a server that was just started; the kernel\'s socket buffers are not in it.',

@@ -15,8 +15,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import disk
 import report
-from cases import all_cases
+from blocks import all_cases
 from origin import Origin
 from peers import PEERS
 from process import GENERATOR_CORE, Certificate, Refused, Setup, program
@@ -32,6 +33,7 @@ class Plan:
     seconds: int
     idle: int
     stored: tuple
+    disk_mib: int      # of bodies of one size on a disk, a power of two
     peers: tuple       # names, unless others are asked for
     cases: tuple = ()  # parts of names; none: all
     without: tuple = ()
@@ -42,12 +44,12 @@ class Plan:
 
 
 EVERYBODY = tuple(p.name for p in PEERS)
-FULL = Plan(4, 2, 10_000, (10_000, 1_000_000), EVERYBODY)
-QUICK = Plan(2, 1, 1_000, (1_000, 20_000), ('lectern', 'nginx', 'nginx copying', 'nginx tmpfs', 'haproxy'),
+FULL = Plan(4, 2, 10_000, (10_000, 1_000_000), 512, EVERYBODY)
+QUICK = Plan(2, 1, 1_000, (1_000, 20_000), 256, ('lectern', 'nginx', 'nginx copying', 'nginx tmpfs', 'haproxy'),
              without=('HTTP/2 1 MB', 'HTTP/2 64 MB', 'resumed', 'HTTPS 32 KB, '))  # no target stands on those
 # Each kind once.
-SMOKE = Plan(1, 1, 100, (100, 1_000), ('lectern', 'nginx'),
-             ('HTTP/1.1 1 KB', 'HTTPS 1 MB', 'HTTP/2 32 KB', 'new TLS', 'resumed TLS', 'cold fill', 'second client', 'idle'))
+SMOKE = Plan(1, 1, 100, (100, 1_000), 128, ('lectern', 'nginx'),
+             ('HTTP/1.1 1 KB', 'HTTPS 1 MB', 'HTTP/2 32 KB', 'new TLS', 'resumed TLS', 'cold fill', 'second client', 'idle', '1 MB from disk'))
 
 
 def words(text):
@@ -62,7 +64,7 @@ def chosen_blocks(plan, wanted):
     else:
         def named(case):
             return (not plan.cases or any(part in case.name for part in plan.cases)) and not any(part in case.name for part in plan.without)
-    return [block for block in all_cases(plan.idle, plan.stored) if any(named(case) for case in block)]
+    return [block for block in all_cases(plan.idle, plan.stored, plan.disk_mib) if any(named(case) for case in block)]
 
 
 def chosen_peers(plan, wanted):
@@ -139,7 +141,7 @@ def main():
     os.sched_setaffinity(0, {int(GENERATOR_CORE)})
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
 
-    begun, scratch = time.monotonic(), Path(tempfile.mkdtemp(prefix='lectern-bench-'))
+    begun, scratch = time.monotonic(), Path(tempfile.mkdtemp(prefix='lectern-bench-', dir=disk.scratch_parent(told.out.parent)))
     scratch.chmod(0o755)
     try:
         cells = measure(blocks, peers, plan, scratch)

@@ -1,10 +1,14 @@
 """Tests of the judgement, without a server: what is refused, who is better, whether a target is met, what the report shows."""
 import unittest
 
+import disk
 import load
 import report
 import run
-from cases import CPU, Case, ColdFills, Hits, IdleConnections, all_cases
+from blocks import all_cases
+from cases import CPU, Case, ColdFills, Hits, IdleConnections
+from cases_on_disk import DiskHits, check_reads, leap_among
+from origin import CHUNK, OWN_FIRST, SIZES, own
 from peers import PEERS, Haproxy, Lectern, Nginx, NginxCopying
 from process import Refused, Setup
 from targets import TARGETS, targets_of, verdicts
@@ -22,7 +26,7 @@ def words(case, *cells):
 
 class Targets(unittest.TestCase):
     def test_every_target_has_a_case_and_a_peer(self):
-        cases = [case for block in all_cases(run.FULL.idle, run.FULL.stored) for case in block]
+        cases = [case for block in all_cases(run.FULL.idle, run.FULL.stored, run.FULL.disk_mib) for case in block]
         judged = [target for case in cases for target in targets_of(case)]
         self.assertEqual(sorted(map(str, judged)), sorted(map(str, TARGETS)))
         self.assertLessEqual({t.against for t in TARGETS}, {p.name for p in PEERS} | {''})
@@ -122,6 +126,40 @@ traffic: 110.00KB (112640) total, 4.00KB (4096) headers (space savings 50.00%), 
                 load.check_h2load(self.SAID.format(**{**dict(done=100, errored=0, redirects=0, data=102400), **wrong}), 100, 1024)
 
 
+class Disk(unittest.TestCase):
+    def test_no_two_chunks_of_own_bodies_are_alike(self):
+        bodies = [own(file, number) for file in ('f32k', 'f1m', 'f64m') for number in (OWN_FIRST, OWN_FIRST + 1)]
+        self.assertEqual([len(body) for body in bodies[::2]], [SIZES[file] for file in ('f32k', 'f1m', 'f64m')])
+        for pair in zip(bodies[::2], bodies[1::2]):
+            chunks = [body[at:at + CHUNK] for body in pair for at in range(0, len(body), CHUNK)]
+            self.assertEqual(len(set(chunks)), len(chunks))
+
+    def test_where_the_bytes_came_from_decides(self):
+        for read, from_disk, cold, why in ((1.0, 0.0, False, None), (0.95, 1.2, True, None), (0.7, 0.0, False, 'in memory'),
+                                           (1.0, 0.5, True, 'in the page cache'), (1.0, 0.2, False, 'not all in the page cache')):
+            with self.subTest(why or 'right', cold=cold):
+                if why:
+                    self.assertRaisesRegex(Refused, why, check_reads, read, from_disk, cold)
+                else:
+                    check_reads(read, from_disk, cold)
+
+    def test_a_walk_in_leaps_comes_to_every_number(self):
+        for count in (4, 8, 16, 1024):
+            leap = leap_among(count)
+            self.assertEqual({n * leap % count for n in range(count)}, set(range(count)))
+
+    def test_every_block_on_a_disk_has_a_power_of_two_of_bodies(self):
+        for plan in (run.FULL, run.QUICK, run.SMOKE):
+            for case in (case for block in all_cases(1, (), plan.disk_mib) for case in block if isinstance(case, DiskHits)):
+                self.assertEqual(len(case.bodies.numbers).bit_count(), 1)
+
+    def test_a_folder_in_memory_is_no_disk(self):
+        mounts = ('22 1 0:1 / / rw shared:1 - ext4 /dev/a rw\n23 22 0:2 / /tmp rw - tmpfs none rw\n'
+                  '24 23 0:3 / /tmp/my\\040disk rw master:1 - xfs /dev/b rw\n')
+        for folder, kind in (('/var/tmp', 'ext4'), ('/tmp/a', 'tmpfs'), ('/tmpfoo', 'ext4'), ('/tmp/my disk/a', 'xfs')):
+            self.assertEqual(disk.kind_of(folder, mounts), kind, folder)
+
+
 class Row(Case):
     """A case that notes what is done, and fails where it is told to."""
 
@@ -174,7 +212,7 @@ class Choice(unittest.TestCase):
         def named(*wanted):
             return [case.name for block in run.chosen_blocks(run.FULL, wanted) for case in block]
         self.assertEqual(named('https 32 kb')[0], 'HTTPS 32 KB')
-        self.assertEqual(named('fills'), ['cold fill 32 KB'])
+        self.assertEqual(named('fills'), ['cold fill 32 KB', 'cold fill 32 KB to disk'])
         self.assertEqual(named('no such'), [])
 
     def test_quick_leaves_out_no_target(self):
@@ -184,7 +222,7 @@ class Choice(unittest.TestCase):
     def test_smoke_has_a_case_of_every_kind(self):
         def kinds(blocks):
             return {(type(case), case.group) for block in blocks for case in block}
-        self.assertEqual(kinds(run.chosen_blocks(run.SMOKE, ())), kinds(all_cases(100, (500, 5_000))))
+        self.assertEqual(kinds(run.chosen_blocks(run.SMOKE, ())), kinds(all_cases(100, (500, 5_000), 64)))
 
 
 if __name__ == '__main__':

@@ -22,6 +22,9 @@ TARGETS = (
     Target('HTTP/2 1 KB', 'nginx', 0.5), Target('HTTP/2 1 KB', 'haproxy', 1.0), Target('HTTP/2 32 KB', 'nginx', 0.5),
     Target('new TLS connection', 'nginx', 0.75),
     Target('cold fill 32 KB', 'nginx', 0.8, aim=0.4),
+    Target('cold fill 32 KB to disk', 'nginx', 1.0, aim=0.67),
+    *(Target(f'{protocol} {label} from disk, {pages}', 'nginx', at_most) for protocol, at_most in (('HTTPS', 0.65), ('HTTP/1.1', 1.5))
+      for label in ('32 KB', '1 MB', '64 MB') for pages in ('warm', 'cold')),
     Target('idle TLS connections', '', 32, aim=24),
 )
 
