@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use lectern::{
     cache::{Body, Chunk, Key, KeyParts, Memory, Selecting, StoredParts, StoredResponse, Tiers},
-    http_caching::Freshness,
+    http_caching::{Freshness, RequestDirectives},
     ledger::{Identity, Number},
     telemetry::Metrics,
 };
@@ -73,7 +73,7 @@ fn store(tiers: &Tiers, at: usize, request: &HeaderMap) {
 fn look_up(tiers: &Tiers, key: &Key, request: &HeaderMap) -> usize {
     let Some(slot) = tiers.slot(key) else { return 0 };
     let Some(stored) = slot.select(request) else { return 0 };
-    black_box(stored.usable(RECEIVED + Duration::from_secs(60)));
+    black_box(stored.usable(&RequestDirectives::default(), RECEIVED + Duration::from_secs(60)));
     tiers.pieces(&stored.body, 0, stored.length - 1).map_or(0, |pieces| pieces.len())
 }
 

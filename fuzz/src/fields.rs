@@ -4,8 +4,9 @@ use super::field_lines;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use lectern::{
     http_caching::{
-        Condition, Directives, EntityTag, Exchange, Freshness, RequestDirectives, Source, Vary,
-        directives::MAX_DELTA, freshness, may_store, parse_http_date, validate, vary,
+        Condition, Directives, EntityTag, Exchange, Fields, Freshness, RequestDirectives, Source, Vary,
+        directives::MAX_DELTA, freshen, freshness, groups, invalidation, may_store, parse_http_date,
+        status_field, targeted::CDN_CACHE_CONTROL, validate, vary,
     },
     telemetry::Trace,
 };
@@ -20,7 +21,47 @@ pub fn fields(bytes: &[u8]) {
     selecting(&fields);
     validators(&fields);
     storing(&fields, &said);
+    targeted(&fields, &said);
+    updates(&fields);
+    references(&fields);
     trace(&fields);
+}
+
+/// A targeted field that says nothing changes nothing, and one that speaks is heard alone.
+fn targeted(fields: &HeaderMap, said: &Directives) {
+    assert_eq!(Directives::said_to(&[], fields), *said);
+    let heard = Directives::said_to(&[CDN_CACHE_CONTROL], fields);
+    assert!(heard.targeted || heard == *said);
+    assert!([heard.max_age, heard.s_maxage].iter().flatten().all(|secs| *secs <= MAX_DELTA));
+    let mut alone = fields.clone();
+    alone.remove(header::CACHE_CONTROL);
+    assert!(!heard.targeted || Directives::said_to(&[CDN_CACHE_CONTROL], &alone) == heard);
+}
+
+/// What is stored, updated by itself, is itself; but for its age.
+fn updates(fields: &HeaderMap) {
+    assert_eq!(freshen::updated(fields, fields), *fields);
+    let mut without = fields.clone();
+    without.remove(header::AGE);
+    assert_eq!(freshen::updated(fields, &HeaderMap::new()), without);
+    let tagged = fields.get(header::ETAG).is_none_or(|tag| EntityTag::parse(tag.as_bytes()).is_some());
+    assert!(!tagged || freshen::is_about(fields, fields), "not about itself: {fields:?}");
+    let mut told = fields.clone();
+    status_field::as_one_line(&mut told);
+    status_field::tell(&mut told, status_field::hit(1));
+    let member = told.get(status_field::CACHE_STATUS).map(HeaderValue::as_bytes);
+    assert!(member.is_some_and(|member| member.ends_with(b"lectern; hit; ttl=1")), "{told:?}");
+}
+
+/// What is outdated beside a target is a path of its own origin.
+fn references(fields: &HeaderMap) {
+    let target = invalidation::Target { https: true, host: "lms.example", path: "/course/1" };
+    for path in invalidation::also_outdated(target, fields) {
+        assert!(path.starts_with('/') && !path.contains('#'), "{path}");
+    }
+    for field in [groups::CACHE_GROUPS, groups::CACHE_GROUP_INVALIDATION] {
+        assert!(groups::named(&field, fields).len() <= 128);
+    }
 }
 
 fn directives(fields: &HeaderMap, said: &Directives) {
@@ -142,7 +183,7 @@ fn storing(fields: &HeaderMap, said: &Directives) {
             });
             let never = status == StatusCode::PARTIAL_CONTENT
                 || fields.contains_key(header::SET_COOKIE)
-                || said.private.is_some()
+                || said.private == Some(Fields::All)
                 || vary::parse(fields) == Vary::Any;
             assert!(!never || stored.is_err(), "{status} {fields:?}");
         }

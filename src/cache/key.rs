@@ -28,23 +28,46 @@ pub struct KeyParts<'a> {
     pub query: Option<&'a str>,
 }
 
+const HTTPS: u8 = 1;
+const QUERY: u8 = 2;
+const GUARDED: u8 = 4;
+/// It names a cache group, not a URL.
+const GROUP: u8 = 8;
+
 impl KeyParts<'_> {
     /// The key of these parts.
     pub fn key(&self) -> Key {
-        let query = self.query.unwrap_or("");
-        let mut key =
-            Vec::with_capacity(18 + self.scope.len() + self.host.len() + self.path.len() + query.len());
-        key.push(u8::from(self.https) | u8::from(self.query.is_some()) << 1 | u8::from(self.guarded) << 2);
-        for part in [self.scope, self.host, self.path, query] {
+        let flag = |set, flag| if set { flag } else { 0 };
+        let flags = flag(self.https, HTTPS) | flag(self.query.is_some(), QUERY) | flag(self.guarded, GUARDED);
+        Key::of(flags, [self.scope, self.host, self.path, self.query.unwrap_or("")])
+    }
+}
+
+impl Key {
+    fn of(flags: u8, parts: [&str; 4]) -> Key {
+        let mut key = Vec::with_capacity(17 + parts.iter().map(|part| part.len()).sum::<usize>());
+        key.push(flags);
+        for part in parts {
             // A request head is bounded far below 4 GiB.
             key.extend_from_slice(&(part.len() as u32).to_le_bytes());
             key.extend_from_slice(part.as_bytes());
         }
         Key(Bytes::from(key))
     }
-}
 
-impl Key {
+    /// The key of a cache group (RFC 9875) of the same scope, scheme and host. Nothing is stored under it.
+    pub fn group(&self, name: &str) -> Key {
+        let parts = self.parts();
+        let (scope, host, https) =
+            parts.map_or(("", "", false), |parts| (parts.scope, parts.host, parts.https));
+        Key::of(GROUP | if https { HTTPS } else { 0 }, [scope, host, name, ""])
+    }
+
+    /// Whether it names a cache group.
+    pub fn is_group(&self) -> bool {
+        self.0.first().is_some_and(|flags| flags & GROUP != 0)
+    }
+
     /// Bytes of the key.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -65,8 +88,14 @@ impl Key {
             std::str::from_utf8(part).ok()
         };
         let (scope, host, path, query) = (next()?, next()?, next()?, next()?);
-        let (https, guarded) = (flags & 1 != 0, flags & 4 != 0);
-        Some(KeyParts { scope, https, guarded, host, path, query: (flags & 2 != 0).then_some(query) })
+        Some(KeyParts {
+            scope,
+            https: flags & HTTPS != 0,
+            guarded: flags & GUARDED != 0,
+            host,
+            path,
+            query: (flags & QUERY != 0).then_some(query),
+        })
     }
 }
 
@@ -117,6 +146,28 @@ mod tests {
             KeyParts { query: None, ..base }.key(),
             KeyParts { query: Some(""), ..base }.key(),
             "an empty query is not none"
+        );
+    }
+
+    #[test]
+    fn a_group_is_of_one_origin_and_no_url() {
+        let base =
+            KeyParts { scope: "a", https: true, guarded: false, host: "h", path: "/b", query: Some("q") };
+        let group = base.key().group("/b");
+        assert!(group.is_group() && !base.key().is_group());
+        assert_eq!(KeyParts { path: "/other", query: None, ..base }.key().group("/b"), group);
+        for other in [
+            KeyParts { scope: "b", ..base },
+            KeyParts { host: "i", ..base },
+            KeyParts { https: false, ..base },
+        ] {
+            assert_ne!(other.key().group("/b"), group, "{other:?}");
+        }
+        assert_ne!(KeyParts { query: None, ..base }.key(), group);
+        assert_eq!(
+            KeyParts { guarded: true, ..base }.key().group("/b"),
+            group,
+            "it is of the origin, whoever may see it"
         );
     }
 }

@@ -3,6 +3,7 @@
 mod body;
 mod buffers;
 mod disk;
+mod groups;
 mod key;
 mod memory;
 mod seen;
@@ -17,6 +18,7 @@ pub use disk::{
     Hooks, Index, Kept, OfflineError, OfflineFolder, Place, Read, SegmentRecord, Verified, decode_slot,
     encode_slot, seal,
 };
+pub use groups::Groups;
 pub use key::{Key, KeyParts};
 pub use memory::{Memory, Pieces};
 pub use settings::CacheSettings;

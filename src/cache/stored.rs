@@ -1,9 +1,9 @@
 //! A stored response, and the slot that holds those of one key.
 
 use crate::{
-    cache::{Body, CHUNK},
+    cache::{Body, CHUNK, groups::Grouped},
     clock,
-    http_caching::{EntityTag, Freshness, RequestDirectives, SelectingValue, vary},
+    http_caching::{EntityTag, Freshness, RequestDirectives, SelectingValue, groups, vary},
     ledger::Number,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -86,6 +86,8 @@ pub struct StoredResponse {
     parts: StoredParts,
     /// The site's *touched* number, plus one, when this response was last found not outdated; 0: never.
     checked: AtomicU64,
+    /// Its cache groups, if it has any.
+    grouped: Option<Box<Grouped>>,
 }
 
 impl Deref for StoredResponse {
@@ -108,6 +110,11 @@ pub enum Use {
         /// Seconds left, negative.
         ttl: i64,
     },
+    /// Stale for `-ttl` seconds, and the request takes that (RFC 9111 §5.2.1.2).
+    AsWished {
+        /// Seconds left, negative.
+        ttl: i64,
+    },
     /// To be validated first; may serve if the origin fails and `on_error` says so.
     Validate {
         /// It may serve if the origin fails.
@@ -118,25 +125,31 @@ pub enum Use {
 impl StoredResponse {
     /// A stored response, not yet checked against the ledger.
     pub fn new(parts: StoredParts) -> StoredResponse {
-        StoredResponse { parts, checked: AtomicU64::new(0) }
+        let grouped = Grouped::of(groups::named(&groups::CACHE_GROUPS, &parts.headers));
+        StoredResponse { parts, checked: AtomicU64::new(0), grouped }
     }
 
-    /// How it may serve at `now`, apart from the ledger. What a request says of its own wishes (RFC 9111 §5.2.1) is
-    /// advice, and a reloading class must not reach the origin: it is not asked.
-    pub fn usable(&self, now: SystemTime) -> Use {
-        let (wishes, freshness) = (RequestDirectives::default(), &self.freshness);
-        if freshness.is_fresh(&wishes, now) {
+    pub(super) fn grouped(&self) -> Option<&Grouped> {
+        self.grouped.as_deref()
+    }
+
+    /// How it may serve at `now`, apart from the ledger, to who has these wishes (RFC 9111 §5.2.1).
+    pub fn usable(&self, wishes: &RequestDirectives, now: SystemTime) -> Use {
+        let freshness = &self.freshness;
+        if freshness.is_fresh(wishes, now) {
             Use::Fresh { ttl: freshness.ttl(now) }
-        } else if freshness.while_revalidate(&wishes, now) {
+        } else if freshness.while_revalidate(wishes, now) {
             Use::WhileRevalidating { ttl: freshness.ttl(now) }
+        } else if freshness.max_stale(wishes, now) {
+            Use::AsWished { ttl: freshness.ttl(now) }
         } else {
             Use::Validate { on_error: freshness.if_error(now) }
         }
     }
 
-    /// May it serve now without asking?
+    /// May it serve now without asking, to who has no wishes?
     pub fn is_fresh(&self) -> bool {
-        matches!(self.usable(clock::now()), Use::Fresh { .. })
+        matches!(self.usable(&RequestDirectives::default(), clock::now()), Use::Fresh { .. })
     }
 
     /// The memo: was it already found not outdated while the site's *touched* number was `touched`?

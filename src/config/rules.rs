@@ -19,7 +19,7 @@ const LIFETIME: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(
 pub(super) const BODY: RangeInclusive<u64> = 0..=1 << 44;
 
 /// Keys that only a rule with `verdict = "cache"` has.
-const POLICY_KEYS: [&str; 11] = [
+const POLICY_KEYS: [&str; 12] = [
     "lifetime",
     "browser_lifetime",
     "negative_lifetime",
@@ -31,6 +31,7 @@ const POLICY_KEYS: [&str; 11] = [
     "shared",
     "lift_private",
     "validator",
+    "request_directives",
 ];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -207,6 +208,7 @@ fn policy(section: &Section<'_>) -> Policy {
                 ],
             )
             .unwrap_or_default(),
+        request_directives: section.flag("request_directives").unwrap_or(false),
     }
 }
 

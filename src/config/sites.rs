@@ -5,9 +5,11 @@ use super::{
     rules,
 };
 use crate::{
+    http_caching::targeted::{CDN_CACHE_CONTROL, LECTERN_CACHE_CONTROL, is_targeted},
     rules::{Rule, normalise, shadowed},
     site::SiteSettings,
 };
+use http::HeaderName;
 use std::{
     cell::Cell,
     collections::{BTreeMap, HashMap, HashSet},
@@ -91,6 +93,25 @@ pub(super) fn unknown<'a>(
     reader.error(&name.place, format!("there is no {what} `{}`", name.value), right);
 }
 
+/// The fields that are heeded in place of `Cache-Control`. Their names end as its own does: any other field named by mistake
+/// would be read as one that cannot be understood, and a hop could take it away by `Connection`.
+fn targeted_fields(section: &Section<'_>) -> Vec<HeaderName> {
+    if section.value("targeted_fields").is_none() {
+        return vec![LECTERN_CACHE_CONTROL, CDN_CACHE_CONTROL];
+    }
+    let texts = section.texts("targeted_fields");
+    let named = texts.iter().filter_map(|text| {
+        let name = HeaderName::try_from(text.value).ok();
+        let name = name.filter(is_targeted);
+        if name.is_none() {
+            let wrong = format!("`{}` is no targeted field", text.value);
+            section.reader.error(&text.place, wrong, "write one as in [\"CDN-Cache-Control\"]");
+        }
+        name
+    });
+    named.collect()
+}
+
 /// Rules of one list that share a name would be counted as one.
 fn twice(reader: &Reader, rules: &[Written]) {
     let mut lines = HashMap::new();
@@ -148,6 +169,8 @@ impl<'a> SitesReader<'a> {
             rules: written.into_iter().map(|(rule, _)| rule).collect(),
             body_limit: section.size("body_limit", rules::BODY),
             log_must: section.flag("log_must").unwrap_or(false),
+            targeted_fields: targeted_fields(&section),
+            cache_status_key: section.flag("cache_status_key").unwrap_or(false),
         };
         section.finish();
         let Some(name) = name else { return };

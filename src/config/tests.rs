@@ -69,6 +69,8 @@ fn the_reference_shows_the_defaults() {
     assert_eq!(config.default_site, None);
     let site = &config.sites[0];
     assert_eq!((&site.scope, site.body_limit, site.log_must), (&None, None, false));
+    assert_eq!(site.targeted_fields, ["lectern-cache-control", "cdn-cache-control"]);
+    assert!(!site.cache_status_key);
     let everything = site.rules.iter().find(|rule| rule.name == "example/everything-a-rule-can-say").unwrap();
     assert_eq!(everything.verdict, Verdict::Cache(Arc::new(Policy::default())));
     assert_eq!((everything.body_limit, everything.hide_path), (None, false));
@@ -157,6 +159,7 @@ fn every_setting_can_be_set() {
             shared: false,
             lift_private: false,
             validator: ValidatorRule::Time,
+            request_directives: true,
         })),
         body_limit: Some(1024),
         hide_path: true,
@@ -282,6 +285,8 @@ fn every_setting_can_be_set() {
                 ],
                 body_limit: Some(1 << 30),
                 log_must: true,
+                targeted_fields: vec![HeaderName::from_static("theme-cache-control")],
+                cache_status_key: true,
             }],
             default_site: Some(text("s")),
             cache: CacheSettings {

@@ -12,10 +12,8 @@ use crate::{
     telemetry::{Fault, Outcome},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use std::{sync::Arc, time::SystemTime};
-
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// Where the body of an answer comes from.
 pub(super) enum From {
@@ -82,7 +80,11 @@ fn answer(
     let browser_lifetime = visit.policy().and_then(|policy| policy.browser_lifetime);
     let Head { mut status, mut headers, length, age } = head;
     headers.insert(header::AGE, HeaderValue::from(age));
-    headers.insert(CACHE_STATUS, cache_status);
+    let cache_status = match visit.route.site.cache_status_key {
+        true => status_field::with_key(&cache_status, visit.path(), visit.query()),
+        false => cache_status,
+    };
+    status_field::tell(&mut headers, cache_status);
     if let Some(lifetime) = browser_lifetime.filter(|_| status == StatusCode::OK) {
         fields::tell_browser(&mut headers, lifetime);
     }
@@ -173,7 +175,7 @@ pub(super) fn plain(
     account.detail = Some(plain.word);
     account.answered(plain.status);
     let mut headers = plain.headers();
-    headers.insert(CACHE_STATUS, status_field::own(plain.word));
+    headers.insert(status_field::CACHE_STATUS, status_field::own(plain.word));
     let text = Bytes::from(plain.text());
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
     let length = text.len() as u64;

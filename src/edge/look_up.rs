@@ -3,7 +3,7 @@
 use crate::{
     cache::{Slot, StoredResponse, Use},
     edge::{Edge, visit::Visit},
-    http_caching::{Directives, Fwd},
+    http_caching::{Directives, Fwd, RequestDirectives},
     rules::Verdict,
 };
 use http::{Method, header};
@@ -66,6 +66,14 @@ impl Own {
     }
 }
 
+/// Why what is stored does not serve: it is stale, or the request alone does not take it.
+fn why_not(stored: &StoredResponse, now: SystemTime) -> Fwd {
+    match stored.usable(&RequestDirectives::default(), now) {
+        Use::Validate { .. } => Fwd::Stale,
+        _ => Fwd::Request,
+    }
+}
+
 impl Edge {
     pub(super) fn look_up(
         &self,
@@ -80,23 +88,29 @@ impl Edge {
         if outdated(stored) {
             return nothing(Fwd::Stale);
         }
-        match stored.usable(now) {
-            Use::Fresh { ttl } => Found::Serves { stored: stored.clone(), ttl, refresh: false },
+        match stored.usable(&visit.wishes(), now) {
+            Use::Fresh { ttl } | Use::AsWished { ttl } => {
+                Found::Serves { stored: stored.clone(), ttl, refresh: false }
+            }
             Use::WhileRevalidating { ttl } => Found::Serves { stored: stored.clone(), ttl, refresh: true },
             // To be told that a body which is not there has not changed helps nobody.
             Use::Validate { .. }
                 if stored.content_tag().is_none() && !self.0.tiers.may_have(&stored.body) =>
             {
-                nothing(Fwd::Stale)
+                nothing(why_not(stored, now))
             }
             Use::Validate { on_error } => {
-                Found::Asks { validates: Some(stored.clone()), on_error, why: Fwd::Stale }
+                Found::Asks { validates: Some(stored.clone()), on_error, why: why_not(stored, now) }
             }
         }
     }
 
-    /// Does a record of the ledger cover a stored response? Asked again only if one concerned its site since.
+    /// Does a record of the ledger cover a stored response, or was one of its groups made outdated? Asked again only if
+    /// something concerned its site or a group since.
     pub(super) fn outdated(&self, visit: &Visit, stored: &StoredResponse) -> bool {
+        if self.0.fills.groups().covers(&visit.route.key, stored) {
+            return true;
+        }
         let site = &visit.route.site;
         // Before the ledger is asked: a record that comes between is seen the next time.
         let touched = site.marks.touched();
@@ -110,7 +124,7 @@ impl Edge {
         outdated
     }
 
-    /// The same, asked of the ledger itself.
+    /// Does a record cover it? Asked of the ledger itself.
     pub(super) fn covered(&self, visit: &Visit, stored: &StoredResponse) -> bool {
         self.0.ledger.outdated(&visit.route.site.marks, visit.path(), visit.query(), stored.born)
     }

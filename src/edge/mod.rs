@@ -13,6 +13,7 @@
 mod answer;
 mod explain;
 mod handover;
+mod lessons;
 mod look_up;
 mod reach;
 mod relay;
@@ -261,7 +262,8 @@ impl Edge {
                     (false, _) => Outcome::Joined,
                 };
                 let (asked, detail) = (began.then_some(head.status.as_u16()), head.shared.err());
-                let status = status_field::fwd(why, asked, head.kept && began, !began, None, detail);
+                let ttl = head.kept.then(|| head.freshness.ttl(clock::now()));
+                let status = status_field::fwd(why, asked, head.kept && began, !began, ttl, detail);
                 let part = self.part_of_growing(&visit, &head, &mut body).await;
                 answer::filling(visit, &head, (part, body), outcome, status)
             }
@@ -271,8 +273,10 @@ impl Edge {
                     return self.relay(visit, why, Some("chunk-missing")).await;
                 };
                 let outcome = if began { Outcome::Revalidated } else { Outcome::Joined };
-                let status = status_field::fwd(why, began.then_some(304), began, !began, None, None);
-                answer::stored(visit, &stored, in_hand, outcome, status, clock::now())
+                let now = clock::now();
+                let ttl = Some(stored.freshness.ttl(now));
+                let status = status_field::fwd(why, began.then_some(304), began, !began, ttl, None);
+                answer::stored(visit, &stored, in_hand, outcome, status, now)
             }
             Obtained::Stored(stored) => {
                 let Some(in_hand) = self.in_hand(&mut visit, &stored).await else {

@@ -4,7 +4,7 @@
 //! arrive), and what its answer makes outdated is outdated even if nobody waits for it (RFC 9111 §4.4).
 
 use crate::{
-    edge::{Edge, Visit, answer},
+    edge::{Edge, Visit, answer, lessons::Unsafe},
     fill::VIA,
     http_caching::{Directives, Fwd, may_store, status_field, storable},
     origin::{Head, OriginError, OriginRequest, Relayed, Tunnel, Upload},
@@ -12,7 +12,7 @@ use crate::{
     site::Mounted,
     telemetry::{Fault, Outcome},
 };
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use std::borrow::Cow;
 
@@ -49,20 +49,18 @@ impl Edge {
             let permit = origin.admit().await.map_err(|busy| Failed::Busy(busy.retry_after))?;
             origin.relay(permit, request, body, upload).await.map_err(Failed::Origin)
         };
+        let about = self.before_head(&visit);
         let relayed = if safe {
             asked.await
         } else {
-            let (edge, key) = (self.clone(), visit.route.key.clone());
+            let (edge, outdates) = (self.clone(), Unsafe::of(&visit));
             let task = tokio::spawn(async move {
                 let in_flight = edge.parts().accounts.metrics.relays_in_flight.clone();
                 in_flight.inc();
                 let relayed = asked.await;
                 in_flight.dec();
-                if relayed
-                    .as_ref()
-                    .is_ok_and(|r| r.head.status.is_success() || r.head.status.is_redirection())
-                {
-                    edge.outdate(&key).await;
+                if let Ok(Relayed { head, .. }) = &relayed {
+                    edge.after_unsafe(outdates, head).await;
                 }
                 relayed
             });
@@ -70,6 +68,9 @@ impl Edge {
         };
         if let Ok(Relayed { head, .. }) = &relayed {
             self.share_later(&visit, head);
+            if let Some(about) = about {
+                self.after_head(&visit, about, head).await;
+            }
         }
         match relayed {
             Ok(relayed) => answer_relayed(visit, relayed, switch, why, detail),
@@ -94,7 +95,7 @@ impl Edge {
             request_no_store: Directives::request(request).no_store,
             status: head.status,
             headers: &head.headers,
-            directives: &Directives::response(&head.headers),
+            directives: &Directives::said_to(&visit.route.site.targeted_fields, &head.headers),
             path_extension: None,
             lifetime_by_rule: false,
             shared_by_rule: false,
@@ -160,7 +161,7 @@ fn answer_relayed(
         fields::for_one(&mut headers);
     }
     let cache_status = status_field::fwd(why, Some(head.status.as_u16()), false, false, None, detail);
-    headers.insert(HeaderName::from_static("cache-status"), cache_status);
+    headers.append(status_field::CACHE_STATUS, cache_status);
     if let (Some(tunnel), Some(switch)) = (tunnel, switch) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, tunnel.protocol().clone());

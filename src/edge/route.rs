@@ -163,6 +163,29 @@ pub(super) fn route<B>(
     Ok(Route { verdict, access, mount, key, path, query, host: host_field, https, body_limit, upgrade, site })
 }
 
+/// The key of what a GET of another target of the same host finds, path and query as they are written; `None` if it is no
+/// target.
+pub(super) fn key_of_get(
+    site: &Site,
+    https: bool,
+    host: &str,
+    target: &str,
+    headers: &HeaderMap,
+) -> Option<Key> {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    let path = normalise::target(path).ok()?;
+    let facts = Facts { method: &Method::GET, path: &path, query, headers };
+    let (query, guarded) = match site.rules.find(&facts) {
+        Some((_, rule)) => (rule.query(query), !rule.access.is_open()),
+        None => (query.map(Cow::Borrowed), false),
+    };
+    let host = site.keyed_host(host);
+    Some(KeyParts { scope: &site.scope, https, guarded, host, path: &path, query: query.as_deref() }.key())
+}
+
 /// The host a request asks for: the target's, if it names one (RFC 9112 §3.2.2), else the field's; and that field.
 fn host<B>(request: &Request<B>) -> Option<(&str, Option<HeaderValue>)> {
     match request.uri().authority() {

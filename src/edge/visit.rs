@@ -5,7 +5,7 @@ use crate::{
     edge::route::{Query, Route},
     fill::{FillHead, Span, Wanted, says_more},
     http_caching::{
-        Fwd,
+        Directives, Fwd, RequestDirectives,
         range::{self, Requested, Spec},
     },
     listener::RequestBody,
@@ -62,6 +62,12 @@ impl Visit {
     pub(super) fn end_hop(&mut self) {
         fields::strip_hop_by_hop(&mut self.parts.headers);
         fields::join_cookies(&mut self.parts.headers);
+    }
+
+    /// What it wants of a stored response, where a rule heeds that.
+    pub(super) fn wishes(&self) -> RequestDirectives {
+        let heeded = self.policy().is_some_and(|policy| policy.request_directives);
+        if heeded { Directives::request(&self.parts.headers) } else { RequestDirectives::default() }
     }
 
     pub(super) fn course(&self) -> Course {
@@ -156,6 +162,7 @@ impl Visit {
             client: &self.parts.headers,
             selecting,
             validates,
+            wishes: self.wishes(),
             lacks: None,
             looked_below: self.looked_below,
             span: self.span(),

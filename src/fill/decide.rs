@@ -9,7 +9,7 @@ use crate::{
         task::{Ask, FillHead},
     },
     http_caching::{
-        Directives, EntityTag, Freshness, Vary, freshness,
+        Directives, EntityTag, Freshness, Vary, freshen, freshness, status_field,
         storable::{self, is_personal, may_store},
         vary,
     },
@@ -27,12 +27,36 @@ pub(super) struct Decision {
     pub storable: Result<(), &'static str>,
 }
 
+/// What was asked, as far as it bears on what the answer means.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// Fields that were sent.
+    pub headers: &'a HeaderMap,
+    /// Normalised path.
+    pub path: &'a str,
+    pub policy: Option<&'a Policy>,
+    /// Fields that are heeded in place of `Cache-Control`.
+    pub targets: &'a [HeaderName],
+}
+
+impl<'a> From<&'a Ask> for Asked<'a> {
+    fn from(ask: &'a Ask) -> Asked<'a> {
+        Asked {
+            headers: &ask.request.headers,
+            path: &ask.path,
+            policy: ask.policy.as_deref(),
+            targets: &ask.site.targeted_fields,
+        }
+    }
+}
+
 /// The name this node goes by in `Via` (RFC 9110 §7.6.3).
 pub const VIA: HeaderValue = HeaderValue::from_static("1.1 lectern");
 
 /// Notes on an answer that it came through here, and when, if it does not say (RFC 9110 §6.6.1).
 pub(super) fn arrived(head: &mut Head) {
     head.headers.append(header::VIA, VIA);
+    status_field::as_one_line(&mut head.headers);
     if !head.headers.contains_key(header::DATE)
         && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(head.received))
     {
@@ -61,11 +85,12 @@ pub(super) fn decide(
     delimited_by_close: bool,
     limit: impl Fn(bool) -> u64,
 ) -> Decision {
-    let directives = Directives::response(&head.headers);
-    let policy = ask.policy.as_deref();
+    let asked = Asked::from(ask);
+    let directives = Directives::said_to(asked.targets, &head.headers);
+    let policy = asked.policy;
     let freshness = freshness_of(&head, head.status, &head.headers, policy, &directives);
-    let selecting = selecting(&head.headers, &ask.request.headers);
-    let storable = may_keep(&head, ask, &directives).and(if delimited_by_close {
+    let selecting = selecting(&head.headers, asked.headers);
+    let storable = may_keep(&head, asked, &directives).and(if delimited_by_close {
         Err("close-delimited")
     } else if length.is_some_and(|length| length > limit(content_tag(&head.headers, policy).is_some())) {
         Err("too-long")
@@ -78,23 +103,36 @@ pub(super) fn decide(
         _ if freshness.lifetime <= freshness.initial_age || freshness.validate_always => Err("no-lifetime"),
         _ => Ok(()),
     };
-    let Head { status, headers, server, .. } = head;
+    let Head { status, headers, server, requested, .. } = head;
     let kept = storable.is_ok();
-    let head = FillHead { status, headers, length, selecting, freshness, born, shared, kept, server };
+    let own_fields = directives.unstored_fields().cloned().collect();
+    let head = FillHead {
+        status,
+        headers,
+        own_fields,
+        length,
+        selecting,
+        freshness,
+        born,
+        shared,
+        kept,
+        server,
+        requested,
+    };
     Decision { head, storable }
 }
 
-fn may_keep(head: &Head, ask: &Ask, directives: &Directives) -> Result<(), &'static str> {
-    let policy = ask.policy.as_deref();
+fn may_keep(head: &Head, asked: Asked<'_>, directives: &Directives) -> Result<(), &'static str> {
+    let policy = asked.policy;
     may_store(&storable::Exchange {
         method: &Method::GET,
-        request_authorization: ask.request.headers.contains_key(header::AUTHORIZATION),
-        request_cookie_sent: ask.request.headers.contains_key(header::COOKIE),
+        request_authorization: asked.headers.contains_key(header::AUTHORIZATION),
+        request_cookie_sent: asked.headers.contains_key(header::COOKIE),
         request_no_store: false,
         status: head.status,
         headers: &head.headers,
         directives,
-        path_extension: extension(&ask.path),
+        path_extension: extension(asked.path),
         lifetime_by_rule: policy
             .is_some_and(|policy| policy.lifetime.is_some_and(|lifetime| !lifetime.is_zero())),
         shared_by_rule: policy.is_some_and(|policy| policy.shared),
@@ -106,45 +144,28 @@ fn may_keep(head: &Head, ask: &Ask, directives: &Directives) -> Result<(), &'sta
     .map_err(|why| why.word())
 }
 
-/// A 304 to our own condition: the stored response with its fields and terms brought up to date (RFC 9111 §4.3.4), or
-/// `None` if the answer names another validator, or says that the response may not be stored (any more).
+/// The stored response with its fields and terms brought up to date by an answer that says it is the same still (RFC 9111
+/// §3.2); `None` if that says that it may not be stored (any more).
 pub(super) fn freshened(
     old: &StoredResponse,
     head: &Head,
-    ask: &Ask,
+    asked: Asked<'_>,
     born: Number,
 ) -> Option<StoredResponse> {
-    let tag = |headers: &HeaderMap| headers.get(header::ETAG).cloned();
-    if let (Some(named), Some(known)) = (tag(&head.headers), tag(&old.headers)) {
-        let parse = |tag: &HeaderValue| EntityTag::parse(tag.as_bytes()).map(|tag| tag.opaque().to_owned());
-        if parse(&named) != parse(&known) {
-            return None;
-        }
-    }
-    let mut headers = old.headers.clone();
-    for name in head.headers.keys().filter(|name| !describes_the_body(name)) {
-        headers.remove(name);
-        for value in head.headers.get_all(name) {
-            headers.append(name, value.clone());
-        }
-    }
-    if !head.headers.contains_key(header::AGE) {
-        headers.remove(header::AGE);
-    }
     let merged = Head {
         status: old.status,
-        headers,
+        headers: freshen::updated(&old.headers, &head.headers),
         server: head.server,
         requested: head.requested,
         received: head.received,
     };
-    let directives = Directives::response(&merged.headers);
-    may_keep(&merged, ask, &directives).ok()?;
-    let freshness = freshness_of(head, old.status, &merged.headers, ask.policy.as_deref(), &directives);
-    let (etag, last_modified) = validators(&merged.headers, ask.policy.as_deref());
+    let directives = Directives::said_to(asked.targets, &merged.headers);
+    may_keep(&merged, asked, &directives).ok()?;
+    let freshness = freshness_of(head, old.status, &merged.headers, asked.policy, &directives);
+    let (etag, last_modified) = validators(&merged.headers, asked.policy);
     Some(StoredResponse::new(StoredParts {
         status: old.status,
-        headers: stored_fields(&merged.headers, old.length),
+        headers: stored_fields(without(merged.headers, directives.unstored_fields()), old.length),
         selecting: old.selecting.clone(),
         etag,
         last_modified,
@@ -160,7 +181,7 @@ pub(super) fn stored(head: &FillHead, ask: &Ask, length: u64, body: Arc<Body>) -
     let (etag, last_modified) = validators(&head.headers, ask.policy.as_deref());
     StoredResponse::new(StoredParts {
         status: head.status,
-        headers: stored_fields(&head.headers, length),
+        headers: stored_fields(head.headers_for_others(), length),
         selecting: head.selecting.clone(),
         etag,
         last_modified,
@@ -171,36 +192,21 @@ pub(super) fn stored(head: &FillHead, ask: &Ask, length: u64, body: Arc<Body>) -
     })
 }
 
-/// The fields that may be stored: all but those that `no-cache` names. Those that are told anew at each use have their place
-/// already, so that a hit copies the fields and moves none.
-fn stored_fields(headers: &HeaderMap, length: u64) -> HeaderMap {
-    let mut stored = shared_fields(headers);
+/// The fields as they are stored. Those that are told anew at each use have their place already, so that a hit copies the
+/// fields and moves none.
+fn stored_fields(mut stored: HeaderMap, length: u64) -> HeaderMap {
     stored.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     stored.insert(header::AGE, HeaderValue::from_static("0"));
-    stored.insert("cache-status", HeaderValue::from_static("lectern"));
+    stored.entry(status_field::CACHE_STATUS).or_insert(status_field::PLACE);
     stored
 }
 
-/// The fields that others may get than the request that caused the fill.
-pub(super) fn shared_fields(headers: &HeaderMap) -> HeaderMap {
-    let mut stored = headers.clone();
-    for name in Directives::response(headers).unstored_fields() {
-        stored.remove(name);
+/// The fields but for some.
+pub(super) fn without<'a>(mut headers: HeaderMap, names: impl Iterator<Item = &'a HeaderName>) -> HeaderMap {
+    for name in names {
+        headers.remove(name);
     }
-    stored
-}
-
-/// Fields that a 304 may not change: they describe a body that it does not carry (RFC 9111 §3.2, G31).
-fn describes_the_body(name: &HeaderName) -> bool {
-    [
-        header::CONTENT_LENGTH,
-        header::CONTENT_ENCODING,
-        header::CONTENT_RANGE,
-        header::CONTENT_TYPE,
-        header::ETAG,
-        header::VARY,
-    ]
-    .contains(name)
+    headers
 }
 
 /// Whether what a rule says of lifetimes holds for this status.

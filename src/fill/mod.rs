@@ -8,6 +8,7 @@ mod decide;
 mod growing;
 #[cfg(test)]
 mod growing_tests;
+mod hearing;
 mod pump;
 mod reader;
 mod rehearse;
@@ -17,7 +18,9 @@ mod table;
 mod task;
 
 use crate::{
-    cache::{Body, CHUNK, CacheSettings, ChunkId, Key, Selecting, Slot, StoredResponse, Tiers},
+    cache::{Body, CHUNK, CacheSettings, ChunkId, Groups, Key, Selecting, Slot, StoredResponse, Tiers, Use},
+    clock,
+    http_caching::{RequestDirectives, groups},
     ledger::{Ledger, Number},
     origin::Origin,
     rules::Policy,
@@ -32,6 +35,7 @@ use task::{Ask, Fill, Phase};
 pub use bodies::Bodies;
 pub use decide::VIA;
 pub use growing::{Cut, Growing, RunId, Window};
+pub use hearing::Heard;
 pub use reader::Reader;
 pub use rehearse::Rehearsed;
 pub use request::{own_fields, says_more};
@@ -54,6 +58,7 @@ pub struct Fills {
     settings: CacheSettings,
     /// Bytes of the disk tier's largest folder.
     largest_folder: Option<u64>,
+    groups: Groups,
 }
 
 /// What a request wants that nothing stored can give.
@@ -80,6 +85,8 @@ pub struct Wanted<'a> {
     pub selecting: Vec<HeaderName>,
     /// A stored response to validate, if it is stale by age alone.
     pub validates: Option<Arc<StoredResponse>>,
+    /// What the request wants of a stored response.
+    pub wishes: RequestDirectives,
     /// A body that is stored and not there, nor can what is missing be had: what has it is of no use.
     pub lacks: Option<Arc<Body>>,
     /// It was looked for on disk.
@@ -173,8 +180,8 @@ impl Fills {
         settings: CacheSettings,
         largest_folder: Option<u64>,
     ) -> Arc<Fills> {
-        let (table, bodies) = (table::Table::new(), Arc::default());
-        Arc::new(Fills { table, bodies, tiers, ledger, metrics, settings, largest_folder })
+        let (table, bodies, groups) = (table::Table::new(), Arc::default(), Groups::from(clock::now()));
+        Arc::new(Fills { table, bodies, tiers, ledger, metrics, settings, largest_folder, groups })
     }
 
     /// For a request with these fields, waiting for a fill of this key is not worth while: the last answer could not be
@@ -188,10 +195,19 @@ impl Fills {
         self.table.under_way(key)
     }
 
-    /// After an unsafe method (RFC 9111 §4.4): what stands under `key` goes, what is on its way is not stored.
+    /// After an unsafe method (RFC 9111 §4.4): what stands under `key` goes, what is on its way is not stored. Where it names a
+    /// cache group that holds for all of the group.
     pub fn invalidate(&self, key: &Key) {
+        if key.is_group() {
+            return self.groups.outdate(key, clock::now());
+        }
         self.table.cover(key);
         self.tiers.forget(key);
+    }
+
+    /// When each cache group was last made outdated.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// Obtains a response: joins a fill or begins one, and waits for its head.
@@ -219,6 +235,12 @@ impl Fills {
                 }
             };
             match fill.decided().await {
+                Phase::Head(head)
+                    if !began && leaves < LEAVES && self.is_covered_by_group(wanted.key, &head) =>
+                {
+                    leaves += 1;
+                    fill.cover();
+                }
                 Phase::Head(head) => match heed(&head, began, wanted.client) {
                     Heed::Reads => return Obtained::Filling { head, body, began },
                     Heed::Leaves if leaves < LEAVES => {
@@ -335,13 +357,13 @@ impl Fills {
             && fill.fits(wanted.client)
             && !fill.is_covered()
             && fill.has(wanted.span)
-            && !self.outdated(wanted, fill.born)
+            && !self.covered(wanted, fill.born)
     }
 
     /// The stored response that a fill asks about. Looked at after its `born` was noted: what a purge covers by now is not
     /// asked about, and what one covers later is outdated by it.
     fn replaces(&self, wanted: &Wanted<'_>) -> Option<Arc<StoredResponse>> {
-        wanted.validates.clone().filter(|old| !self.outdated(wanted, old.born))
+        wanted.validates.clone().filter(|old| !self.outdated(wanted, old))
     }
 
     /// What of a slot that came since the request looked may serve it.
@@ -351,11 +373,22 @@ impl Fills {
             return None;
         }
         let had = stored.content_tag().is_some() || self.tiers.may_have(&stored.body);
-        let serves = had && stored.is_fresh() && !self.outdated(wanted, stored.born);
+        let fresh = matches!(stored.usable(&wanted.wishes, clock::now()), Use::Fresh { .. });
+        let serves = had && fresh && !self.outdated(wanted, stored);
         serves.then(|| stored.clone())
     }
 
-    fn outdated(&self, wanted: &Wanted<'_>, born: Number) -> bool {
+    fn outdated(&self, wanted: &Wanted<'_>, stored: &StoredResponse) -> bool {
+        self.covered(wanted, stored.born) || self.groups.covers(wanted.key, stored)
+    }
+
+    /// Whether one of the groups of what a fill brings was made outdated since its request left.
+    fn is_covered_by_group(&self, key: &Key, head: &FillHead) -> bool {
+        self.groups.cover(key, &groups::named(&groups::CACHE_GROUPS, &head.headers), head.requested)
+    }
+
+    /// Whether a record covers what was born so.
+    fn covered(&self, wanted: &Wanted<'_>, born: Number) -> bool {
         self.ledger.outdated(&wanted.site.marks, wanted.path, wanted.query, born)
     }
 }

@@ -4,27 +4,27 @@ use crate::{
     cache::{Body, Key, Selecting, StoredResponse},
     fill::{
         Fills, Span,
-        decide::{self, Decision},
+        decide::{self, Asked, Decision},
         growing::{Growing, RunId},
         pump::{self, InFlight, Run},
         reader::Reader,
         slice::{self, Source},
     },
-    http_caching::Freshness,
+    http_caching::{Freshness, freshen, groups},
     ledger::Number,
     origin::{Exchange, Head, Origin, OriginBody, OriginError, OriginRequest},
     rules::Policy,
     site::{Mounted, Site},
     telemetry::Fault,
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use std::{
     net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use tokio::sync::watch;
 
@@ -68,6 +68,8 @@ pub struct FillHead {
     pub status: StatusCode,
     /// Fields as they are served, but `Age` and `Cache-Status`.
     pub headers: HeaderMap,
+    /// Those that are for the request alone that caused the fill (RFC 9111 §5.2.2.4, §5.2.2.7).
+    pub own_fields: Vec<HeaderName>,
     /// Length of the body if known.
     pub length: Option<u64>,
     /// What this answer was chosen by.
@@ -82,12 +84,14 @@ pub struct FillHead {
     pub kept: bool,
     /// The server that answered.
     pub server: SocketAddr,
+    /// When the request left.
+    pub requested: SystemTime,
 }
 
 impl FillHead {
-    /// The fields as others get them than who caused the fill: without those that each must ask for (RFC 9111 §5.2.2.4).
+    /// The fields as they are stored, and as others get them than who caused the fill.
     pub fn headers_for_others(&self) -> HeaderMap {
-        decide::shared_fields(&self.headers)
+        decide::without(self.headers.clone(), self.own_fields.iter())
     }
 
     /// Whether it says something to whoever shows no credentials: a refusal, a new session, a page.
@@ -345,11 +349,16 @@ async fn validated(fills: &Fills, fill: &Fill, head: &Head) -> Phase {
     let Some(old) = fill.ask.replaces.as_ref().filter(|_| fill.ask.conditional) else {
         return Phase::Dead(Failure::Unasked);
     };
-    let Some(new) = decide::freshened(old, head, &fill.ask, fill.born).map(Arc::new) else {
+    let new = freshen::is_about(&old.headers, &head.headers)
+        .then(|| decide::freshened(old, head, Asked::from(&fill.ask), fill.born))
+        .flatten();
+    let Some(new) = new.map(Arc::new) else {
         fills.tiers.withdraw(key, &old.body).await;
         return Phase::Dead(Failure::OtherValidator);
     };
-    if fill.is_covered() || !fills.tiers.freshen(key, &new).await {
+    let grouped = groups::named(&groups::CACHE_GROUPS, &new.headers);
+    let covered = fill.is_covered() || fills.groups().cover(key, &grouped, head.requested);
+    if covered || !fills.tiers.freshen(key, &new).await {
         return Phase::Dead(Failure::OtherValidator);
     }
     if !new.is_fresh() && !is_outdated(fills, fill) {
@@ -370,6 +379,7 @@ async fn store(fills: &Fills, fill: &Fill, head: &FillHead) {
     let (ask, body) = (&fill.ask, fill.body.body());
     let Some(length) = body.length().filter(|_| fill.body.keeps()) else { return };
     let stored = Arc::new(decide::stored(head, ask, length, body.clone()));
-    fills.tiers.store(&ask.key, &stored, || !is_outdated(fills, fill)).await;
+    let admit = || !is_outdated(fills, fill) && !fills.is_covered_by_group(&ask.key, head);
+    fills.tiers.store(&ask.key, &stored, admit).await;
     fills.tiers.settle();
 }

@@ -45,6 +45,8 @@ pub struct Directives {
     pub stale_while_revalidate: Option<u64>,
     /// RFC 5861 §4, seconds.
     pub stale_if_error: Option<u64>,
+    /// All this was said by a targeted field ([`targeted`](super::targeted)): `Expires` says nothing then.
+    pub targeted: bool,
 }
 
 /// What a request says (RFC 9111 §5.2.1).
@@ -99,12 +101,12 @@ impl Directives {
         HeaderValue::from_bytes(&told).ok()
     }
 
-    /// The fields that must not be stored: those `no-cache` names (§5.2.2.4).
-    pub fn unstored_fields(&self) -> &[HeaderName] {
-        match &self.no_cache {
-            Some(Fields::Named(names)) => names,
-            _ => &[],
-        }
+    /// The fields that must not be stored: those that `no-cache` (§5.2.2.4) and `private` (§5.2.2.7) name.
+    pub fn unstored_fields(&self) -> impl Iterator<Item = &HeaderName> {
+        [&self.no_cache, &self.private].into_iter().flatten().flat_map(|fields| match fields {
+            Fields::Named(names) => names.as_slice(),
+            Fields::All => &[],
+        })
     }
 
     /// A member with a semicolon or a space in it was meant as several: what forbids in it counts, what allows does
@@ -123,7 +125,7 @@ impl Directives {
 
     /// `allows`: may the directive widen what the cache may do? One that forbids counts with an argument it should
     /// not have; one that allows does not.
-    fn add(&mut self, name: &[u8], value: Option<&[u8]>, allows: bool) {
+    pub(super) fn add(&mut self, name: &[u8], value: Option<&[u8]>, allows: bool) {
         match name {
             n if is(n, "no-store") => self.no_store = true,
             n if is(n, "no-cache") => restrict(&mut self.no_cache, value),

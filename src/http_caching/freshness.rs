@@ -146,9 +146,12 @@ pub fn lifetime(
 }
 
 /// What the origin itself says (§4.2.1), seconds; `None` if it says nothing. An unreadable time is a time said: 0. Of
-/// several `Expires` the earliest counts.
+/// several `Expires` the earliest counts; beside a targeted field none does (RFC 9213 §2.2).
 pub fn explicit_lifetime(headers: &HeaderMap, directives: &Directives, date: SystemTime) -> Option<u64> {
     directives.s_maxage.or(directives.max_age).or_else(|| {
+        if directives.targeted {
+            return None;
+        }
         let line = |value| parse_http_date(value).map_or(0, |expires| seconds_between(date, expires));
         headers.get_all(header::EXPIRES).iter().map(line).min().map(|secs| secs.min(MAX_DELTA))
     })
@@ -188,10 +191,35 @@ fn age_value(headers: &HeaderMap) -> u64 {
         .unwrap_or(0)
 }
 
-/// A date in any of the three formats (RFC 9110 §5.6.7), white space around it allowed. `None` for any other text and
-/// for years before 1970.
+/// A date in any of the three formats (RFC 9110 §5.6.7), white space around it allowed, in any case (§4.2). `None` for any
+/// other text, for another zone than GMT and for years before 1970.
 pub fn parse_http_date(value: &HeaderValue) -> Option<SystemTime> {
-    httpdate::parse_http_date(value.to_str().ok()?).ok()
+    let text = value.to_str().ok()?.trim_ascii();
+    httpdate::parse_http_date(text).ok().or_else(|| misspelt_date(text))
+}
+
+/// The same of a date that is in another case, or whose day of the week is another one's: the date says all there is to say.
+fn misspelt_date(text: &str) -> Option<SystemTime> {
+    const SHORT: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+    const LONG: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+    let (day, rest) = text.split_at_checked(text.find([',', ' '])?)?;
+    let days =
+        [SHORT, LONG].into_iter().find(|days| days.iter().any(|known| known.eq_ignore_ascii_case(day)))?;
+    let rest = with_capitals(rest);
+    days.iter().find_map(|day| httpdate::parse_http_date(&format!("{day}{rest}")).ok())
+}
+
+/// Words as a date has them: `Aug`, `GMT`.
+fn with_capitals(text: &str) -> String {
+    let mut inside = false;
+    let spelt: String = text
+        .chars()
+        .map(|c| {
+            let begins = !std::mem::replace(&mut inside, c.is_ascii_alphabetic());
+            if begins { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() }
+        })
+        .collect();
+    spelt.replace("Gmt", "GMT")
 }
 
 /// The date a field says, if it says exactly one: several lines are not a date.
@@ -417,7 +445,21 @@ mod tests {
             ("0", None),
             ("", None),
             ("-1", None),
-            ("Sun, 06 Nov 1994 08:49:37 UTC", None),
+            ("SUN, 06 Nov 1994 08:49:37 GMT", date), // §4.2 in any case
+            ("sun, 06 nov 1994 08:49:37 gmt", date),
+            ("SUNDAY, 06-NOV-94 08:49:37 Gmt", date),
+            ("SUN NOV  6 08:49:37 1994", date),
+            ("Thu, 06 Nov 1994 08:49:37 GMT", date), // the day of the week is not what is told
+            ("Sun, 06 Nov 1994 08:49:37 UTC", None), // §4.2 another zone is invalid
+            ("Sun, 06 Nov 1994 08:49:37 +0000", None),
+            ("Xyz, 06 Nov 1994 08:49:37 GMT", None),
+            ("06 Nov 1994 08:49:37 GMT", None),
+            ("Sun 06 Nov 1994 08:49:37 GMT", None),
+            ("Sun,  06 Nov 1994 08:49:37 GMT", None),
+            ("Sun, 06-Nov-1994 08:49:37 GMT", None),
+            ("Sun, 06 Nov 1994 08.49.37 GMT", None),
+            ("Sun, 06 Nov 1994 8:49:37 GMT", None),
+            ("Sun, 31 Feb 1994 08:49:37 GMT", None),
             ("Sun, 06 Nov 1994 25:49:37 GMT", None),
             ("Sun, 06 Nov 94 08:49:37 GMT", None),
         ] {

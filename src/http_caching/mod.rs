@@ -1,14 +1,20 @@
 //! RFC 9110 and 9111 as pure functions of plain values and `now`: what a response and a request say
-//! ([`directives`]), whether a response may be stored ([`storable`]), how long it is fresh ([`freshness`]), for whom
+//! ([`directives`], and to this kind of cache alone [`targeted`]), whether a response may be stored ([`storable`]), how long it is fresh ([`freshness`]), for whom
 //! it was selected ([`vary`]), what conditions ([`validate`]) and ranges ([`range`]) come to, and how the outcome is
 //! told ([`status_field`]). Nothing here is async, reads a clock or changes anything.
 
 pub mod directives;
+pub mod freshen;
 pub mod freshness;
+pub mod groups;
+pub mod invalidation;
 mod list;
+#[cfg(test)]
+mod normative;
 pub mod range;
 pub mod status_field;
 pub mod storable;
+pub mod targeted;
 pub mod validate;
 pub mod vary;
 

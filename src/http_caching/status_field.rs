@@ -1,6 +1,12 @@
 //! The member this cache adds to `Cache-Status` (RFC 9211).
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// The field.
+pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// Stands in a stored response where this cache's member will be told.
+pub const PLACE: HeaderValue = HeaderValue::from_static("lectern");
 
 /// Why a request went on to the origin (RFC 9211 §2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +94,43 @@ pub fn fwd(
     text.finish()
 }
 
+/// A member with the path and query of the cache key (§2.7), which is a string: quotes and backslashes are escaped.
+pub fn with_key(member: &HeaderValue, path: &str, query: Option<&str>) -> HeaderValue {
+    let mut text = member.as_bytes().to_vec();
+    text.extend_from_slice(b"; key=\"");
+    let mark = query.map(|_| "?");
+    for byte in [Some(path), mark, query].into_iter().flatten().flat_map(str::bytes) {
+        if matches!(byte, b'"' | b'\\') {
+            text.push(b'\\');
+        }
+        text.push(byte);
+    }
+    text.push(b'"');
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| member.clone())
+}
+
+/// Sets this cache's member behind those of the caches that are nearer to the origin (§2). Where there are none it costs no more
+/// than the member's place.
+pub fn tell(headers: &mut HeaderMap, member: HeaderValue) {
+    let Some(before) = headers.insert(CACHE_STATUS, member).filter(|before| *before != PLACE) else { return };
+    if let Some(told) = headers.get_mut(CACHE_STATUS)
+        && let Ok(both) = HeaderValue::from_bytes(&[before.as_bytes(), told.as_bytes()].join(&b", "[..]))
+    {
+        *told = both;
+    }
+}
+
+/// Makes one line of what caches nearer to the origin said, for [`tell`].
+pub fn as_one_line(headers: &mut HeaderMap) {
+    let lines = headers.get_all(CACHE_STATUS);
+    if lines.iter().nth(1).is_some() {
+        let joined = lines.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b", "[..]);
+        if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+            headers.insert(CACHE_STATUS, joined);
+        }
+    }
+}
+
 /// The value while it grows: on the stack, long enough for every parameter at its longest and a detail of 64.
 struct Text {
     bytes: [u8; 192],
@@ -139,7 +182,8 @@ fn is_token(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fwd, fwd, hit, hit_with, own};
+    use super::{CACHE_STATUS, Fwd, PLACE, as_one_line, fwd, hit, hit_with, own, tell, with_key};
+    use http::HeaderMap;
 
     #[test]
     fn the_member_follows_rfc_9211() {
@@ -167,6 +211,36 @@ mod tests {
         ] {
             assert_eq!(value, want, "{section}");
         }
+    }
+
+    #[test]
+    fn a_key_is_a_string() {
+        for (path, query, want) in [
+            ("/a", None, r#"lectern; hit; ttl=1; key="/a""#),
+            ("/a", Some(""), r#"lectern; hit; ttl=1; key="/a?""#),
+            ("/a", Some(r#"x="\"#), r#"lectern; hit; ttl=1; key="/a?x=\"\\""#),
+            ("/a\n", None, "lectern; hit; ttl=1"),
+        ] {
+            assert_eq!(with_key(&hit(1), path, query), want, "§2.7");
+        }
+    }
+
+    #[test]
+    fn a_member_stands_behind_those_of_caches_nearer_to_the_origin() {
+        let mut headers = HeaderMap::new();
+        tell(&mut headers, hit(1));
+        assert_eq!(headers[CACHE_STATUS], "lectern; hit; ttl=1");
+        headers.insert(CACHE_STATUS, PLACE);
+        tell(&mut headers, hit(1));
+        assert_eq!(headers[CACHE_STATUS], "lectern; hit; ttl=1");
+        let mut headers = HeaderMap::new();
+        for line in ["inner; hit", "shield; fwd=stale, x"] {
+            headers.append(CACHE_STATUS, line.parse().unwrap());
+        }
+        as_one_line(&mut headers);
+        tell(&mut headers, hit(1));
+        let told: Vec<_> = headers.get_all(CACHE_STATUS).iter().collect();
+        assert_eq!(told, ["inner; hit, shield; fwd=stale, x, lectern; hit; ttl=1"], "§2");
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub enum NotStorable {
     SetCookie,
     /// `no-store`.
     NoStore,
-    /// `private`, with or without field names.
+    /// `private` without field names.
     Private,
     /// The request had `Authorization`, and nothing in the response allows sharing (RFC 9111 §3.5).
     Authorization,
@@ -159,8 +159,7 @@ fn status(facts: &Exchange<'_>, explicit: bool) -> Result<(), NotStorable> {
     if facts.directives.must_understand && !understood(facts.status) {
         return Err(NotStorable::MustUnderstand);
     }
-    let by_default =
-        (heuristically_cacheable(facts.status) || facts.directives.public) && !facts.status.is_server_error();
+    let by_default = heuristically_cacheable(facts.status) || facts.directives.public;
     // A redirect may hold a signed URL: `public` alone says nothing of how long that lives.
     let redirect = matches!(code, 302 | 303 | 307);
     if explicit || (by_default && !redirect) { Ok(()) } else { Err(NotStorable::Status) }
@@ -185,17 +184,15 @@ fn privacy(facts: &Exchange<'_>, explicit: bool) -> Result<(), NotStorable> {
     if facts.request_no_store || (said.no_store && !said.must_understand) {
         return Err(NotStorable::NoStore);
     }
-    match said.private {
-        // Fields that are named may reach nobody else, and nobody takes them out.
-        Some(Fields::All) if facts.private_by_rule => {}
-        Some(_) => return Err(NotStorable::Private),
-        None => {}
+    if said.private == Some(Fields::All) && !facts.private_by_rule {
+        return Err(NotStorable::Private);
     }
     let shareable = said.public || said.s_maxage.is_some();
     if facts.request_authorization && !shareable && !said.must_revalidate {
         return Err(NotStorable::Authorization);
     }
-    if facts.request_cookie_sent && !(explicit && (shareable || facts.shared_by_rule)) {
+    // A targeted field speaks to shared caches and to nobody else.
+    if facts.request_cookie_sent && !(explicit && (shareable || said.targeted || facts.shared_by_rule)) {
         return Err(NotStorable::Cookie);
     }
     Ok(())

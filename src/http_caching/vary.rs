@@ -46,7 +46,8 @@ pub fn parse(headers: &HeaderMap) -> Vary {
 }
 
 /// The value to keep of a selecting field: all lines as one list, members without white space around them. Of
-/// `Accept-Encoding` the class is kept ([`accept_encoding_class`]).
+/// `Accept-Encoding` the class is kept ([`accept_encoding_class`]). Tags of `Accept-Language` are the same in any case
+/// (RFC 4647 §2); their order stays, for many an origin takes the first that it has.
 pub fn selecting_value(name: &HeaderName, headers: &HeaderMap) -> SelectingValue {
     if name == header::ACCEPT_ENCODING {
         return SelectingValue(Some(accept_encoding_class(headers).as_bytes().into()));
@@ -60,6 +61,9 @@ pub fn selecting_value(name: &HeaderName, headers: &HeaderMap) -> SelectingValue
             joined.push(b',');
         }
         joined.extend_from_slice(member);
+    }
+    if in_any_case(name) {
+        joined.make_ascii_lowercase();
     }
     SelectingValue(Some(joined.into()))
 }
@@ -81,6 +85,7 @@ fn same_value(name: &HeaderName, stored: &SelectingValue, headers: &HeaderMap) -
     if !headers.contains_key(name) {
         return false;
     }
+    let any_case = in_any_case(name);
     let mut rest = stored;
     let mut first = true;
     for member in list::members(headers, name, Quotes::Escaped) {
@@ -91,12 +96,18 @@ fn same_value(name: &HeaderName, stored: &SelectingValue, headers: &HeaderMap) -
             }
         }
         first = false;
-        match rest.strip_prefix(member) {
-            Some(after) => rest = after,
-            None => return false,
+        match rest.split_at_checked(member.len()) {
+            Some((same, after)) if same == member || (any_case && same.eq_ignore_ascii_case(member)) => {
+                rest = after;
+            }
+            _ => return false,
         }
     }
     rest.is_empty()
+}
+
+fn in_any_case(name: &HeaderName) -> bool {
+    *name == header::ACCEPT_LANGUAGE
 }
 
 const BROTLI: usize = 1;
@@ -217,7 +228,7 @@ mod tests {
             ("§4.1 less", &["en, de"], &["en"], false),
             ("§4.1 a longer member", &["en"], &["en-GB"], false),
             ("§4.1 a shorter member", &["en-GB"], &["en"], false),
-            ("values are case-sensitive", &["en"], &["EN"], false),
+            ("RFC 4647 §2 tags in any case", &["en-GB, DE"], &["EN-gb", "de"], true),
             ("§4.1 absent is the same as absent", &[], &[], true),
             ("§4.1 absent is not empty", &[], &[""], false),
             ("§4.1 empty is not absent", &[""], &[], false),
@@ -231,6 +242,14 @@ mod tests {
             assert_eq!(same(&name, &value, &asked), *want, "{section}");
             assert_eq!(selecting_value(&name[0], &asked) == value[0], *want, "{section}: values");
         }
+    }
+
+    #[test]
+    fn values_of_other_fields_are_told_apart_by_case() {
+        let name = [HeaderName::from_static("x-course")];
+        let value = [selecting_value(&name[0], &lines("x-course", &["A1"]))];
+        assert!(same(&name, &value, &lines("x-course", &["A1"])));
+        assert!(!same(&name, &value, &lines("x-course", &["a1"])));
     }
 
     #[test]

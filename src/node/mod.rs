@@ -11,6 +11,7 @@ mod upgrade;
 
 use crate::{
     cache::{Disk, DiskSettings, Memory, Tiers},
+    clock,
     config::Config,
     control::{Api, Control, Tokens},
     edge::{Edge, Handover, Parts},
@@ -184,6 +185,8 @@ impl Node {
         server.add_service(Accepting::new(control.clone(), 0, api, Some(self.stop.subscribe())));
         if let Some(running) = &mut predecessor {
             running.open()?;
+            // What it makes outdated from here on, it tells.
+            self.edge.parts().fills.groups().begin_anew(clock::now());
         }
         let listeners = listeners.into_iter().chain([control]).collect();
         server.add_service(Upkeep { node: self, listeners, predecessor });

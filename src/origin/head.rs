@@ -3,6 +3,7 @@
 //! RFC 9110 §7.6.1 (fields of one hop), RFC 9112 §6.3 (length), RFC 9110 §8.6 (several lengths).
 
 use super::{HostField, OriginError, OriginRequest, body::Announced};
+use crate::http_caching::targeted::is_targeted;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -22,10 +23,9 @@ const HOP: [HeaderName; 7] = [
 
 /// Fields that a `Connection` must not take away (RFC 9110 §7.6.1: they are for all recipients). Without
 /// this list `Connection: cache-control` would make a private page storable.
-const FOR_ALL: [HeaderName; 17] = [
+/// Targeted fields are known by their names ([`is_targeted`]).
+const FOR_ALL: [HeaderName; 15] = [
     header::CACHE_CONTROL,
-    HeaderName::from_static("cdn-cache-control"),
-    HeaderName::from_static("lectern-cache-control"),
     header::PRAGMA,
     header::SET_COOKIE,
     header::VARY,
@@ -138,7 +138,7 @@ fn named_in_connection(fields: &HeaderMap) -> Vec<HeaderName> {
     let values = fields.get_all(header::CONNECTION).iter();
     let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
-    names.filter(|name| !FOR_ALL.contains(name)).collect()
+    names.filter(|name| !FOR_ALL.contains(name) && !is_targeted(name)).collect()
 }
 
 /// Any coding but a lone `chunked` is not understood: its bytes would be passed on as if they were the body.

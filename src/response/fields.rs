@@ -1,6 +1,9 @@
 //! Fields on their way: what ends at this hop, what the edge adds towards the origin and towards the client.
 
-use crate::{fill::VIA, http_caching::Directives};
+use crate::{
+    fill::VIA,
+    http_caching::{Directives, targeted::is_targeted},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use std::{net::IpAddr, time::Duration};
 
@@ -99,7 +102,9 @@ pub fn for_one(headers: &mut HeaderMap) {
     if let Some(told) = Directives::made_private(headers) {
         headers.insert(header::CACHE_CONTROL, told);
     }
-    headers.remove("cdn-cache-control");
+    while let Some(targeted) = headers.keys().find(|name| is_targeted(name)).cloned() {
+        headers.remove(targeted);
+    }
 }
 
 /// Who asks, through what.

@@ -44,6 +44,9 @@ pub struct Policy {
     pub lift_private: bool,
     /// Which validators the origin's answers may be trusted with.
     pub validator: ValidatorRule,
+    /// Heed what a request's `Cache-Control` and `Pragma` ask of a cache (RFC 9111 §5.2.1). They are advice, and a class that
+    /// reloads must not reach the origin, so a rule has to say it.
+    pub request_directives: bool,
 }
 
 /// What of the query a rule keeps. What it drops is neither in the key nor sent to the origin.

@@ -14,6 +14,7 @@ use crate::{
 };
 use hashbrown::HashMap;
 use hosts::name_length;
+use http::HeaderName;
 use std::{fmt, sync::Arc};
 
 /// The rule's name in metrics where no rule speaks for a request; no rule may be called so.
@@ -37,6 +38,10 @@ pub struct SiteSettings {
     pub body_limit: Option<u64>,
     /// Wait for the log's writer rather than drop a line.
     pub log_must: bool,
+    /// Fields of its origin that are heeded in place of `Cache-Control` (RFC 9213), in this order.
+    pub targeted_fields: Vec<HeaderName>,
+    /// Show the path and query of the cache key in `Cache-Status` (RFC 9211 §2.7).
+    pub cache_status_key: bool,
 }
 
 /// A site, ready to serve. Belongs to one snapshot of the configuration.
@@ -55,6 +60,10 @@ pub struct Site {
     pub body_limit: Option<u64>,
     /// Wait for the log's writer rather than drop a line.
     pub log_must: bool,
+    /// Fields of its origin that are heeded in place of `Cache-Control` (RFC 9213), in this order.
+    pub targeted_fields: Vec<HeaderName>,
+    /// Show the path and query of the cache key in `Cache-Status` (RFC 9211 §2.7).
+    pub cache_status_key: bool,
     /// The scope was set: the operator says that its hosts hold the same.
     shared: bool,
     /// By the place of their rules.
@@ -213,6 +222,8 @@ impl Sites {
                 marks: marks(site.scope.as_deref().unwrap_or(&site.name)),
                 body_limit: site.body_limit,
                 log_must: site.log_must,
+                targeted_fields: site.targeted_fields.clone(),
+                cache_status_key: site.cache_status_key,
                 shared: site.scope.is_some(),
             });
             for host in &site.hosts {
@@ -271,6 +282,8 @@ mod tests {
             rules: Vec::new(),
             body_limit: None,
             log_must: false,
+            targeted_fields: Vec::new(),
+            cache_status_key: false,
         }
     }
 

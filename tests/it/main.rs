@@ -15,6 +15,7 @@
 //! - `explain`: what it says of a request is what becomes of it then, and nothing comes of saying it.
 //! - `fills`: how long a fill lives, what it may hold, and that nothing short or wrong comes of it.
 //! - `interleavings`: random orders of everything that can meet, held to a model.
+//! - `invalidation`: what an unsafe method makes outdated, and what a HEAD tells of what is stored.
 //! - `kolibri`: before Kolibri as it was measured, with its faults.
 //! - `limit`: who takes too long, too much or too many is ended, and the others are served.
 //! - `moodle`: before Moodle as it was measured, with its faults.
@@ -30,12 +31,14 @@
 //! - `store`: the store commands on what a running edge has kept.
 //! - `storing`: what is never stored, and what a fill may send.
 //! - `support_selftest`: the origin and the clients do what the other tests rely on.
+//! - `targeted`: what an origin says to this kind of cache alone, and of single fields.
 //! - `tenant`: whose page it is: hosts, schemes and spellings that must not meet in one entry.
 //! - `tls`: who is shown which certificate, and what is asked of whom.
 //! - `upgrade`: a new process takes the place of the running one, and nobody notices.
 //! - `validation`: conditions, of clients and of the edge's own.
 //! - `vary`: variants of one URL: chosen by the request's fields, bounded, never mixed.
 //! - `window`: what a fill holds for readers that are behind, and what becomes of them.
+//! - `wishes`: what a request asks of a cache, heeded where a rule says so.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -53,6 +56,7 @@ mod ends;
 mod explain;
 mod fills;
 mod interleavings;
+mod invalidation;
 mod kolibri;
 mod limit;
 mod moodle;
@@ -69,9 +73,11 @@ mod store;
 mod storing;
 mod support;
 mod support_selftest;
+mod targeted;
 mod tenant;
 mod tls;
 mod upgrade;
 mod validation;
 mod vary;
 mod window;
+mod wishes;

@@ -269,7 +269,10 @@ async fn both_protocols_miss_and_hit_over_tls_and_share_what_is_stored() {
     let dial = Dial::to(edge.address("web").await).tls(Tls::named("lms-a.example"));
     let (mut h1, h2) = (dial.clone().client().await, dial.h2().await);
     let miss = h1.get("/one").await.expect_body(200, &body);
-    assert_eq!(miss.field("cache-status"), Some("lectern; fwd=uri-miss; fwd-status=200; stored"));
+    assert!(
+        miss.field("cache-status").unwrap().starts_with("lectern; fwd=uri-miss; fwd-status=200; ttl="),
+        "{miss}"
+    );
     h2.get("/two").await.expect_body(200, &body);
     for path in ["/one", "/two"] {
         for reply in [h1.get(path).await, h2.get(path).await] {

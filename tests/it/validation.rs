@@ -222,7 +222,10 @@ async fn a_200_to_a_condition_replaces_what_was_stale() {
     let edge = Edge::before(&origin, "").await;
     edge.get("/a").await.expect_body(200, "old");
     let new = edge.get("/a").await.expect_body(200, "new");
-    assert_eq!(new.field("cache-status"), Some("lectern; fwd=stale; fwd-status=200; stored"));
+    assert!(
+        new.field("cache-status").unwrap().starts_with("lectern; fwd=stale; fwd-status=200; ttl="),
+        "{new}"
+    );
     edge.get("/a").await.expect_body(200, "new");
     assert_eq!(origin.hits("/a"), 2);
     edge.outcomes("hit", 1).await;

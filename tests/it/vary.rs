@@ -307,3 +307,24 @@ async fn what_varies_by_the_clients_address_is_not_stored() {
     edge.get("/a").await.expect_body(200, "1");
     edge.outcomes("pass", 2).await;
 }
+
+#[tokio::test]
+async fn of_several_that_match_the_youngest_serves() {
+    let origin = Origin::start().await;
+    // One that is chosen by the language, and then one that is for all.
+    origin.on_call("/a", |_, n| match n {
+        0 => Answer::storable("old").field("Vary", "Accept-Language"),
+        _ => Answer::storable("young"),
+    });
+    let edge = Edge::before(&origin, "").await;
+    let (german, english) = (
+        Request::get("/a").field("Accept-Language", "de"),
+        Request::get("/a").field("Accept-Language", "en"),
+    );
+    edge.ask(&german).await.expect_body(200, "old");
+    edge.ask(&english).await.expect_body(200, "young");
+    edge.ask(&german).await.expect_body(200, "young");
+    edge.ask(&english).await.expect_body(200, "young");
+    assert_eq!(origin.hits("/a"), 2);
+    edge.outcomes("hit", 2).await;
+}

@@ -99,7 +99,7 @@ impl Edge {
             }
             Course::Relays(why) => Found::Relays(why),
             Course::LooksUp => {
-                self.look_up(&visit, slot.as_deref(), now, |stored| self.covered(&visit, stored))
+                self.look_up(&visit, slot.as_deref(), now, |stored| self.is_outdated_now(&visit, stored))
             }
         };
         (told.answer, told.origin) = self.answered(&mut visit, found, slot.as_deref()).await;
@@ -123,7 +123,7 @@ impl Edge {
                     visit.end_hop();
                     self.refreshed(visit, stored, slot)
                 });
-                return (words::served(stored, &part, *ttl), origin);
+                return (words::served(stored, &part, *ttl, *refresh), origin);
             }
             if there || !only_stored {
                 visit.end_hop();
@@ -197,10 +197,10 @@ impl Edge {
             length => self.0.tiers.tier(&stored.body, 0, length - 1).await,
         };
         let (freshness, ttl) = (&stored.freshness, stored.freshness.ttl(now));
-        let word = match stored.usable(now) {
-            Use::Fresh { .. } => "fresh",
+        let word = match stored.usable(&visit.wishes(), now) {
+            Use::Fresh { .. } | Use::AsWished { .. } if ttl > 0 => "fresh",
             Use::Validate { .. } if ttl > 0 => "validate",
-            Use::WhileRevalidating { .. } | Use::Validate { .. } => "stale",
+            _ => "stale",
         };
         let validator = |value: &Option<HeaderValue>, name| {
             value.as_ref().map(|value| FieldTold::new(&name, value.as_bytes()))
@@ -208,7 +208,7 @@ impl Edge {
         let fields = TOLD.iter().flat_map(|name| {
             stored.headers.get_all(name).iter().map(move |value| FieldTold::new(name, value.as_bytes()))
         });
-        let outdated = self.covered(visit, stored);
+        let outdated = self.is_outdated_now(visit, stored);
         StoredTold {
             selected: false,
             status: stored.status.as_u16(),
@@ -227,12 +227,18 @@ impl Edge {
                 .or_else(|| validator(&stored.last_modified, header::LAST_MODIFIED)),
             born: number(stored.born),
             outdated,
-            outdated_by: if outdated { self.outdated_by(visit, stored.born) } else { Vec::new() },
+            outdated_by: if outdated { self.outdated_by(visit, stored) } else { Vec::new() },
         }
     }
 
-    /// Which kinds of record outdate a response that was born so.
-    fn outdated_by(&self, visit: &Visit, born: Number) -> Vec<String> {
+    /// As a request would find it, without the memo of its last check.
+    fn is_outdated_now(&self, visit: &Visit, stored: &StoredResponse) -> bool {
+        self.covered(visit, stored) || self.0.fills.groups().covers(&visit.route.key, stored)
+    }
+
+    /// What outdates a response: which kinds of record, or one of its groups.
+    fn outdated_by(&self, visit: &Visit, stored: &StoredResponse) -> Vec<String> {
+        let born = stored.born;
         let (ledger, marks) = (&self.0.ledger, &visit.route.site.marks);
         if born.identity != ledger.last().identity {
             return vec!["other-ledger".to_owned()];
@@ -246,6 +252,9 @@ impl Edge {
                 Covering::Site => format!("site {number}"),
             })
             .collect();
+        if self.0.fills.groups().covers(&visit.route.key, stored) {
+            told.push("group".to_owned());
+        }
         if told.is_empty() {
             told.push("above-last".to_owned());
         }

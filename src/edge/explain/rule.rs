@@ -91,6 +91,7 @@ fn of_policy(policy: &Policy, set: &mut impl FnMut(&str, String)) {
         shared,
         lift_private,
         validator,
+        request_directives,
     } = policy;
     let spans: [(&str, &Option<Duration>); 5] = [
         ("lifetime", lifetime),
@@ -121,6 +122,9 @@ fn of_policy(policy: &Policy, set: &mut impl FnMut(&str, String)) {
     }
     if *lift_private {
         set("lift_private", "true".to_owned());
+    }
+    if *request_directives {
+        set("request_directives", "true".to_owned());
     }
     if *validator != ValidatorRule::default() {
         set("validator", format!("{validator:?}").to_lowercase());

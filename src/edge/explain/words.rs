@@ -63,9 +63,12 @@ fn part_told(stored: &StoredResponse, part: &Part) -> AnswerTold {
 }
 
 /// An answer from a stored response.
-pub(super) fn served(stored: &StoredResponse, part: &Part, ttl: i64) -> AnswerTold {
+pub(super) fn served(stored: &StoredResponse, part: &Part, ttl: i64, refresh: bool) -> AnswerTold {
     let why = match ttl {
         1.. => format!("a stored response is fresh for {ttl} more seconds"),
+        _ if !refresh => {
+            format!("a stored response is stale for {} seconds, and the request takes that (max-stale)", -ttl)
+        }
         _ => format!(
             "a stored response is stale for {} seconds and serves while a fill brings a new one",
             -ttl

@@ -95,7 +95,8 @@ async fn without_the_rules_word_private_stays_private() {
     let keys = Keys::new(&[("new", SECRET)]);
     let origin = Origin::start().await;
     origin.on(FILM, private("film"));
-    origin.on("/content/named", private("x").instead("Cache-Control", "private=\"X-Learner\", max-age=600"));
+    let named = private("x").instead("Cache-Control", "private=\"X-Learner\", max-age=600");
+    origin.on("/content/named", named.field("X-Learner", "7"));
     origin.on("/content/cookie", private("x").field("Set-Cookie", "s=1"));
     let (asks, good) = (keys.asks(false), Shows { prefix: "/content/", ..Shows::good(false) });
     let edge = Edge::with(&tenants(&origin, &packages(&asks), "")).await;
@@ -105,12 +106,16 @@ async fn without_the_rules_word_private_stays_private() {
     }
     edge.configure(&tenants(&origin, &packages(&format!("lift_private = true\n{asks}")), ""));
     reload(&edge).await.expect(200);
-    for path in ["/content/named", "/content/cookie"] {
-        for n in 1..=2 {
-            edge.ask(&Request::get(&format!("{path}?sig={}", good.token()))).await.expect(200);
-            assert_eq!(origin.hits(path), n, "{path}: of that nothing is lifted");
-        }
+    let asked = |path| Request::get(&format!("{path}?sig={}", good.token()));
+    for n in 1..=2 {
+        edge.ask(&asked("/content/cookie")).await.expect(200);
+        assert_eq!(origin.hits("/content/cookie"), n, "of that nothing is lifted");
     }
+    // A field that is named is kept for nobody, lifted or not; the rest is.
+    for learner in [Some("7"), None] {
+        assert_eq!(edge.ask(&asked("/content/named")).await.expect(200).field("x-learner"), learner);
+    }
+    assert_eq!(origin.hits("/content/named"), 1);
 }
 
 #[tokio::test]
