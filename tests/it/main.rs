@@ -14,6 +14,7 @@
 //! - `ends`: bodies that end wrongly, bytes between responses, origins that are down, slow or mad.
 //! - `explain`: what it says of a request is what becomes of it then, and nothing comes of saying it.
 //! - `fills`: how long a fill lives, what it may hold, and that nothing short or wrong comes of it.
+//! - `frames`: HTTP/2 frame by frame, each fault with the code that the standard names.
 //! - `interleavings`: random orders of everything that can meet, held to a model.
 //! - `invalidation`: what an unsafe method makes outdated, and what a HEAD tells of what is stored.
 //! - `kolibri`: before Kolibri as it was measured, with its faults.
@@ -55,6 +56,7 @@ mod disk_faults;
 mod ends;
 mod explain;
 mod fills;
+mod frames;
 mod interleavings;
 mod invalidation;
 mod kolibri;
