@@ -115,6 +115,12 @@ fuzz: need ## the parsers against random input, a minute each; T=range that one,
 field: build ## the public failure reports against this edge; C="G06 G43" runs those
 	@LECTERN=$(TARGET)/debug/lectern scripts/field.sh $(C)
 
+.PHONY: conformance
+conformance: build ## the public HTTP cache suite; SUITE=folder a checkout of its current state, ID="case case" those alone
+	@scripts/need.sh python3 node npm tar
+	@cd tests/conformance && $(PYTHON) -m unittest -q selftest
+	@LECTERN=$(TARGET)/debug/lectern SUITE='$(SUITE)' ID='$(ID)' OUT=target/conformance $(PYTHON) tests/conformance/run.py
+
 .PHONY: soak
 soak: need ## the tests at full length and size; takes hours
 	@LECTERN_SOAK=1 $(CARGO) test --locked --release --workspace -- $(T)

@@ -8,6 +8,7 @@ package_of() {
   case $1 in
     cc) echo gcc ;;
     c++) echo g++ ;;
+    node) echo nodejs ;;
     h2load) echo nghttp2-client ;;
     certutil) echo libnss3-tools ;;
     taskset | setpriv) echo util-linux ;;

@@ -20,7 +20,7 @@ def quoted(value):
 class Adapter(Base):
     name = 'lectern'
     # What works today. A case that needs more is reported as `na`.
-    caps = {'cache', 'collapse', 'tls', 'h2', 'h2c', 'mem_limit', 'revalidate', 'swr', 'sie', 'stale_if_error', 'negative_ttl',
+    caps = {'cache', 'collapse', 'tls', 'h2', 'h2c', 'mem_limit', 'revalidate', 'swr', 'sie', 'stale_if_error', 'negative_ttl', 'negative_cap',
             'multi_host', 'forced_ttl', 'purge', 'purge_all', 'h2_origin', 'origin_max', 'reload', 'websocket', 'upload',
             'mounts', 'metrics', 'certs', 'dns', 'slices', 'disk', 'disk_limit', 'restart_keeps_cache'}
 
