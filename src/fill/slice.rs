@@ -13,11 +13,8 @@ use crate::{
         request,
         task::Failure,
     },
-    http_caching::{
-        EntityTag,
-        range::{self, ContentRange},
-    },
-    origin::{Exchange, Head, Origin, OriginBody, OriginRequest},
+    http_caching::partial::{self, Part},
+    origin::{Exchange, Origin, OriginBody, OriginRequest},
     telemetry::Fault,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -38,16 +35,6 @@ pub(super) struct Source {
     /// The validator that names these bytes and no others.
     tag: Option<HeaderValue>,
     coding: Option<HeaderValue>,
-}
-
-/// What a 206 is a part of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Part {
-    /// First byte, and the one behind the last.
-    pub start: u64,
-    pub end: u64,
-    /// Bytes of the whole.
-    pub length: u64,
 }
 
 /// What an origin answered that was asked for a part.
@@ -119,7 +106,7 @@ impl Source {
         if !matches!(head.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
             return Answer::NoParts;
         }
-        match same_bytes(&head.headers, tag, self.coding.as_ref()) {
+        match partial::same_bytes(&head.headers, tag, self.coding.as_ref()) {
             None => return Answer::NoParts,
             Some(false) => return Answer::Changed,
             Some(true) => {}
@@ -129,7 +116,7 @@ impl Source {
                 !body.delimited_by_close() && body.length().is_none_or(|own| length.is_none_or(|l| l == own));
             return if fits { Answer::Whole(body) } else { Answer::Changed };
         }
-        match range.and_then(|(start, end)| part(&head, &body, start, end)) {
+        match range.and_then(|(start, end)| partial::part(&head.headers, body.length(), start, end)) {
             Some(part) if length.is_none_or(|length| part.length == length) => Answer::Part(body, part),
             Some(_) => Answer::Changed,
             None => Answer::NoParts,
@@ -213,27 +200,6 @@ pub(super) fn range_field(start: u64, end: Option<u64>) -> HeaderValue {
         _ = write!(text, "{}", end - 1);
     }
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("bytes=0-"))
-}
-
-/// What a 206 to a request for the bytes from `start` to before `end` brings, if it is what was asked for, to the body's end
-/// at most.
-pub(super) fn part(head: &Head, body: &OriginBody, start: u64, end: Option<u64>) -> Option<Part> {
-    let ContentRange { positions: Some((first, last)), length: Some(length) } =
-        range::parse_content_range(&head.headers)?
-    else {
-        return None;
-    };
-    let part = Part { start: first, end: last + 1, length };
-    let all = part.end == end.map_or(length, |end| end.min(length));
-    let fits = body.length().is_none_or(|own| own == part.end - part.start);
-    (first == start && all && fits).then_some(part)
-}
-
-/// Whether an answer is of the bytes that `tag` names, in this coding; `None` if it does not say.
-fn same_bytes(headers: &HeaderMap, tag: &HeaderValue, held: Option<&HeaderValue>) -> Option<bool> {
-    let named = EntityTag::parse(headers.get(header::ETAG)?.as_bytes())?;
-    let known = EntityTag::parse(tag.as_bytes())?;
-    Some(named.strong_eq(known) && coding(headers).as_ref() == held)
 }
 
 fn coding(headers: &HeaderMap) -> Option<HeaderValue> {

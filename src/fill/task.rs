@@ -8,9 +8,9 @@ use crate::{
         growing::{Growing, RunId},
         pump::{self, InFlight, Run},
         reader::Reader,
-        slice::{self, Source},
+        slice::Source,
     },
-    http_caching::{Freshness, freshen, groups},
+    http_caching::{Freshness, freshen, groups, partial},
     ledger::Number,
     origin::{Exchange, Head, Origin, OriginBody, OriginError, OriginRequest},
     rules::Policy,
@@ -286,7 +286,7 @@ async fn answered(
     }
     let part = match fill.ask.span {
         Some(span) if is_about_parts(head.status) => {
-            let Some(part) = slice::part(&head, body, span.start(), span.end()) else {
+            let Some(part) = partial::part(&head.headers, body.length(), span.start(), span.end()) else {
                 fill.phase.send_replace(Phase::Dead(Failure::NoParts));
                 return None;
             };

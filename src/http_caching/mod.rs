@@ -1,7 +1,11 @@
-//! RFC 9110 and 9111 as pure functions of plain values and `now`: what a response and a request say
-//! ([`directives`], and to this kind of cache alone [`targeted`]), whether a response may be stored ([`storable`]), how long it is fresh ([`freshness`]), for whom
-//! it was selected ([`vary`]), what conditions ([`validate`]) and ranges ([`range`]) come to, and how the outcome is
-//! told ([`status_field`]). Nothing here is async, reads a clock or changes anything.
+//! RFC 9110, 9111, 9213 and 9875 as pure functions of plain values and `now`: what a response and a request say
+//! ([`directives`], and to this kind of cache alone [`targeted`]), whether a response may be stored ([`storable`]), how
+//! long it is fresh ([`freshness`]), for whom it was selected ([`vary`]), what conditions ([`validate`]) and ranges
+//! ([`range`]) come to, what parts are of one body ([`partial`]), what a 304 or a HEAD changes ([`freshen`]) and an unsafe
+//! method outdates ([`invalidation`], [`groups`]), and how the outcome is told ([`status_field`]). Nothing here is async,
+//! reads a clock or changes anything.
+//!
+//! `normative.rs` goes through RFC 9111 sentence by sentence.
 
 pub mod directives;
 pub mod freshen;
@@ -11,6 +15,7 @@ pub mod invalidation;
 mod list;
 #[cfg(test)]
 mod normative;
+pub mod partial;
 pub mod range;
 pub mod status_field;
 pub mod storable;

@@ -153,10 +153,11 @@ pub struct StoredTold {
     pub validator: Option<FieldTold>,
     /// The ledger's number noted before the request for it left.
     pub born: NumberTold,
-    /// A record of the ledger covers it: it never serves.
+    /// A record of the ledger covers it, or a cache group of it was made outdated: it never serves.
     pub outdated: bool,
     /// What outdates it: `url N` or `url-exact N` (a purge of its URL with every query or its own), `site N` (a purge of its
-    /// site, or one of another URL that is so old that the ledger keeps it by site), `other-ledger`, `above-last`.
+    /// site, or one of another URL that is so old that the ledger keeps it by site), `other-ledger`, `above-last`,
+    /// `group` (an answer to an unsafe method made one of its cache groups outdated, or the process began since).
     pub outdated_by: Vec<String>,
 }
 

@@ -238,6 +238,40 @@ async fn what_is_stale_serves_whoever_asks_when_the_origin_fails() {
 }
 
 #[tokio::test]
+async fn a_connection_that_breaks_before_a_whole_head_is_an_error_and_so_is_a_5xx_of_the_standard() {
+    let errors = [
+        ("500", Answer::new(500, "x"), true),
+        ("502", Answer::new(502, "x"), true),
+        ("503", Answer::new(503, "x"), true),
+        ("504", Answer::new(504, "x"), true),
+        ("no byte", Answer::hang_up(), true),
+        ("no HTTP", Answer::garbage("no HTTP\r\n\r\n"), true),
+        ("half a head", Answer::garbage("HTTP/1.1 200 OK\r\nContent-"), true),
+        ("501", Answer::new(501, "x"), false),
+        ("404", Answer::new(404, "x"), false),
+    ];
+    let origin = Origin::start().await;
+    let edge = Edge::before(&origin, "").await;
+    for (row, (what, error, is_one)) in errors.iter().enumerate() {
+        let path = format!("/{row}");
+        let stored = stale("old", ", stale-if-error=600");
+        let (first, then) = (stored.clone(), error.clone());
+        origin.on_call(&path, move |_, n| if n == 0 { first.clone() } else { then.clone() });
+        edge.get(&path).await.expect_body(200, "old");
+        let reply = edge.get(&path).await;
+        assert_eq!(reply.body == b"old" && reply.status == 200, *is_one, "{what}: {reply}");
+        // Never where the origin forbids it.
+        let path = format!("/{row}/bound");
+        let stored = stale("old", ", stale-if-error=600, must-revalidate");
+        let (first, then) = (stored.clone(), error.clone());
+        origin.on_call(&path, move |_, n| if n == 0 { first.clone() } else { then.clone() });
+        edge.get(&path).await.expect_body(200, "old");
+        assert_ne!(edge.get(&path).await.status, 200, "{what}");
+    }
+    edge.outcomes("stale", 7).await;
+}
+
+#[tokio::test]
 async fn a_head_or_a_range_of_what_is_stale_serves_it_and_refreshes_it_whole() {
     for request in [Request::new("HEAD", "/a"), Request::get("/a").field("Range", "bytes=0-2")] {
         let (origin, gate) = (Origin::start().await, Gate::new());
