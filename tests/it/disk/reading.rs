@@ -3,7 +3,7 @@
 
 use tokio::task::JoinSet;
 
-use super::{End, again, count, ranged, store};
+use super::{End, again, committed, count, ranged, store};
 use crate::support::{
     client::Client,
     deadline::eventually,
@@ -43,6 +43,8 @@ async fn what_memory_let_go_comes_from_disk_whole_and_in_parts() {
     }
     let asked = origin.requests().len();
     assert_eq!(asked, films.len());
+    // What waits to be written is read from where it waits.
+    committed(&edge, films.len() as u64).await;
     origin.down().await;
     for round in 0..2 {
         let (mut client, h2) = (edge.client().await, edge.h2().await);
