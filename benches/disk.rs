@@ -1,17 +1,26 @@
-//! What the disk tier's parts cost: the index asked for what is there and what is not, and a batch of a thousand heads,
-//! synced. The folder lies where temporary files do.
+//! What the disk tier's parts cost: the index asked for what is there and what is not, a batch of a thousand heads, synced, and
+//! chunks that are written into a folder with room, and into a full one of which as much goes. The folders lie where temporary
+//! files do.
 
-use criterion::{BatchSize, Criterion};
+use bytes::Bytes;
+use criterion::{BatchSize, Criterion, Throughput};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use lectern::{
     cache::{
-        Alive, Body, Changes, ChunkId, Index, Key, KeyParts, Place, Selecting, Slot, StoredParts,
-        StoredResponse,
+        Alive, Body, CHUNK, Changes, Chunk, ChunkId, Disk, DiskSettings, FolderSettings, Hooks, Index, Kept,
+        Key, KeyParts, Memory, Place, Selecting, Slot, StoredParts, StoredResponse,
     },
+    clock,
     http_caching::Freshness,
     ledger::{Identity, Number},
+    telemetry::Metrics,
 };
-use std::{hint::black_box, sync::Arc, time::SystemTime};
+use std::{
+    hint::black_box,
+    sync::Arc,
+    thread,
+    time::{Duration, SystemTime},
+};
 
 /// The edge's own.
 #[global_allocator]
@@ -22,6 +31,11 @@ const LIMIT: u64 = 1 << 40;
 const LENGTH: u64 = 40_000;
 /// Heads in a batch.
 const BATCH: usize = 1000;
+/// Bytes that are written at a time.
+const WRITTEN: u64 = 16 << 20;
+/// A folder that is full soon.
+const FULL: u64 = 512 << 20;
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn key(at: usize) -> Key {
     let (host, path) = ("tenant-17.lms.example", &*format!("/content/unit-{at}/v3/index.html"));
@@ -86,10 +100,88 @@ fn batch(from: usize) -> Changes {
     }
 }
 
+/// A folder's tier, and chunks of which each is new to it.
+struct Writing {
+    disk: Disk,
+    key: Key,
+    written: u64,
+    _folder: tempfile::TempDir,
+}
+
+impl Writing {
+    /// A folder of this limit.
+    fn into_folder_of(limit: u64, hot: bool) -> Writing {
+        let (folder, metrics) = (tempfile::tempdir().expect("a folder for temporary files"), Metrics::new());
+        let settings = DiskSettings {
+            folders: vec![FolderSettings::new(folder.path(), limit)],
+            write_queue: 2 * WRITTEN,
+            ..DiskSettings::default()
+        };
+        let hooks = Hooks { hot: Box::new(move |_| hot), ..Memory::new(0, metrics.clone()).hooks() };
+        let disk = Disk::open(&settings, &metrics, hooks, false).expect("an empty folder");
+        Writing { disk, key: key(0), written: 0, _folder: folder }
+    }
+
+    /// The next chunks: [`WRITTEN`] bytes.
+    fn next(&mut self) -> Vec<Chunk> {
+        let from = self.written;
+        self.written += WRITTEN / CHUNK as u64;
+        (from..self.written).map(|n| Chunk::seal(Bytes::from(n.to_le_bytes().repeat(CHUNK / 8)))).collect()
+    }
+
+    /// Has chunks written, and waits for it.
+    fn write(&self, chunks: &[Chunk]) {
+        let kept: Vec<Kept> = chunks.iter().map(|chunk| self.disk.keep(&self.key, chunk)).collect();
+        let until = clock::instant() + PATIENCE;
+        while !kept.iter().all(Kept::is_decided) {
+            assert!(clock::instant() < until, "the tier does not write what it is given");
+            thread::park_timeout(Duration::from_micros(50));
+        }
+        assert!(kept.iter().all(Kept::is_kept), "a chunk was not kept");
+    }
+}
+
+/// Chunks appended: with room, and where as many bytes go first, once without and once with half of them carried on.
+fn appends(criterion: &mut Criterion, rounds: u64) {
+    let mut group = criterion.benchmark_group("16 MiB in chunks");
+    // As short as criterion lets it be: it writes gigabytes.
+    let (warm_up, measured) = (Duration::from_secs(1), Duration::from_secs(3));
+    group
+        .throughput(Throughput::Bytes(WRITTEN))
+        .sample_size(10)
+        .warm_up_time(warm_up)
+        .measurement_time(measured);
+    for (name, limit, hot) in [
+        ("append with room", LIMIT, false),
+        ("append and reclaim", FULL, false),
+        ("append and reclaim, carrying what is in use", FULL, true),
+    ] {
+        let mut writing = Writing::into_folder_of(limit, hot);
+        // Full before it is measured.
+        let before = if limit == FULL { rounds } else { 1 };
+        for _ in 0..before {
+            let chunks = writing.next();
+            writing.write(&chunks);
+        }
+        group.bench_function(name, |bencher| {
+            let writing = std::cell::RefCell::new(&mut writing);
+            bencher.iter_batched(
+                || writing.borrow_mut().next(),
+                |chunks| writing.borrow().write(&chunks),
+                BatchSize::PerIteration,
+            );
+        });
+        writing.disk.close(PATIENCE);
+    }
+    group.finish();
+}
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    // As a test it only shows that everything committed is found.
-    let size = if std::env::args().any(|argument| argument == "--bench") { 200_000 } else { BATCH };
+    // As a test it only shows that everything committed is found, and everything written kept.
+    let is_bench = std::env::args().any(|argument| argument == "--bench");
+    let size = if is_bench { 200_000 } else { BATCH };
+    appends(&mut criterion, if is_bench { FULL / WRITTEN + 4 } else { 1 });
     let folder = tempfile::tempdir().expect("a folder for temporary files");
     let index = Index::open(folder.path(), LIMIT).expect("an index");
     for from in (0..size).step_by(BATCH) {

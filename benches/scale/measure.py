@@ -61,7 +61,8 @@ def hits(edge, numbers, rate):
         lines = [list(map(int, line.split()[:3])) for line in log.read_text().splitlines()]
     wrong = [status for _, status, _ in lines if status != 200]
     if wrong or len(lines) != len(numbers):
-        raise Refused(f'{len(wrong)} of {len(lines)} answers were no hits ({set(wrong)}); h2load said: {done.stdout[-300:]}{done.stderr[-300:]}')
+        raise Refused(f'{len(wrong)} of {len(lines)} answers were no hits ({set(wrong)}); h2load said: {done.stdout[-300:]}{done.stderr[-300:]}\n'
+                      f'the edge said: {"".join(edge.not_found(content.host(numbers[0])))}')
     return [(start / 1e6, took / 1e3) for start, _, took in lines]
 
 

@@ -1,5 +1,6 @@
 """The edge with a store that was made beforehand, and an origin that has nothing."""
 import http.client
+import itertools
 import os
 import re
 import time
@@ -125,6 +126,11 @@ servers = ["127.0.0.1:{self.origin.http}"]
         if not told:
             raise Refused(f'{self.name} has no metric {name}')
         return sum(map(float, told))
+
+    def not_found(self, host):
+        """The first lines of the log about what this host's pages were answered 404."""
+        lines = (line for line in self.log.open() if f'"{host}"' in line and '"status":404' in line)
+        return list(itertools.islice(lines, 5))
 
     def resident_mib(self):
         return memory_kib(family(self.pids)) / 1024

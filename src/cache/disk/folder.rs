@@ -175,7 +175,7 @@ impl Folder {
             // Before anybody can find it: the lock is still held.
             self.will_name(&digest);
         }
-        let stir = first || pending.is_half_full();
+        let stir = first || !stands || pending.is_half_full();
         drop(pending);
         if !kept {
             self.metrics.not_kept(NotKept::PendingFull);

@@ -185,6 +185,11 @@ impl Pending {
         self.newer.is_empty() && self.committing.is_none()
     }
 
+    /// Whether something is to go that the index may name.
+    pub(super) fn takes_away(&self) -> bool {
+        self.newer.gone > 0 || self.newer.all_gone
+    }
+
     /// Whether it is time to commit, however short ago the last time was.
     pub(super) fn is_half_full(&self) -> bool {
         self.newer.bytes * 2 > self.bounds.bytes || self.newer.changes.len() * 2 > self.bounds.keys

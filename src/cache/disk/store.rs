@@ -30,6 +30,8 @@ use std::{
 /// Bytes, and chunks, that are appended before they are committed, however short ago the last commit was.
 const COMMIT_BYTES: u64 = 64 << 20;
 const COMMIT_CHUNKS: usize = 16 << 10;
+/// How long something that was taken away waits to be committed: for more of its kind.
+const SOON: Duration = Duration::from_millis(50);
 /// How often marks of what was read are written down, and whether the filter is spent is looked at.
 const RARELY: Duration = Duration::from_secs(60);
 /// Keys and chunks that the filter is filled with before the folder counts as open: a few milliseconds.
@@ -190,11 +192,15 @@ impl Store {
     }
 
     /// Sets the time of the next commit. Something that was written is committed before it is as old as the interval: syncing
-    /// takes its time too.
+    /// takes its time too. What was taken away does not wait as long: a crash would bring it back.
     fn schedule(&mut self) {
-        let something = self.uncommitted().0;
-        let at = self.flush_at.unwrap_or_else(|| clock::instant() + self.flush_interval * 3 / 4);
-        self.flush_at = something.then_some(at);
+        if !self.uncommitted().0 {
+            self.flush_at = None;
+            return;
+        }
+        let at = clock::instant()
+            + if self.folder.pending().takes_away() { SOON } else { self.flush_interval * 3 / 4 };
+        self.flush_at = Some(self.flush_at.map_or(at, |before| before.min(at)));
     }
 
     /// Whether something waits to be committed, and whether it is much.

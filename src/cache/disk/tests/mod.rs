@@ -249,6 +249,26 @@ fn what_was_kept_is_there_before_and_after_a_restart() {
 }
 
 #[test]
+fn what_was_taken_away_does_not_wait_for_the_flush_interval() {
+    let folder = folder();
+    let stands = chunk(1, 10);
+    let often = settings(&[folder.path()], LIMIT, AT_ONCE);
+    let (disk, _) = open(&often);
+    disk.put(&key("/a"), Some(slot(&stands)));
+    keep(&disk, &stands);
+    disk.close(PATIENCE);
+    drop(disk);
+    let (disk, metrics) = open(&settings(&[folder.path()], LIMIT, NEVER));
+    assert_eq!(value(&metrics, "lectern_disk_responses"), 1);
+    disk.put(&key("/b"), Some(slot(&stands)));
+    disk.put(&key("/never-there"), None);
+    disk.put(&key("/a"), None);
+    committed(&disk);
+    assert_eq!(status(&disk, "/a"), None);
+    assert_eq!(value(&metrics, "lectern_disk_responses"), 1, "the one that came is committed with it");
+}
+
+#[test]
 fn the_newest_state_of_a_slot_is_found_whatever_is_committed() {
     let folder = folder();
     for interval in [NEVER, AT_ONCE] {
