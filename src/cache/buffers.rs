@@ -17,6 +17,20 @@ pub struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
 impl Buffers {
     /// An empty buffer with room for `length` bytes.
     pub fn take(&self, length: usize) -> Vec<u8> {
+        let mut buffer = self.used(length);
+        buffer.clear();
+        buffer
+    }
+
+    /// A buffer of `length` bytes, whatever stands in them.
+    pub fn take_filled(&self, length: usize) -> Vec<u8> {
+        let mut buffer = self.used(length);
+        buffer.resize(length, 0);
+        buffer
+    }
+
+    /// A buffer with room for `length` bytes, with what stood in it when it was used before.
+    fn used(&self, length: usize) -> Vec<u8> {
         let free =
             if length == CHUNK { self.0.lock().unwrap_or_else(PoisonError::into_inner).pop() } else { None };
         free.unwrap_or_else(|| Vec::with_capacity(length))
@@ -50,10 +64,10 @@ impl Buffers {
         Bytes::from(buffer)
     }
 
-    fn give_back(&self, mut buffer: Vec<u8>) {
+    /// The buffer may be used again.
+    pub(super) fn give_back(&self, buffer: Vec<u8>) {
         let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if buffer.capacity() == CHUNK && free.len() < FREE {
-            buffer.clear();
             free.push(buffer);
         }
     }
@@ -96,6 +110,9 @@ mod tests {
         drop(slice);
         let again = buffers.take(CHUNK);
         assert!(again.as_ptr() == place && again.is_empty(), "it came back");
+        drop(buffers.freeze([again, vec![9; CHUNK]].concat()[..CHUNK].to_vec()));
+        assert_eq!(buffers.take_filled(CHUNK).len(), CHUNK);
+        assert_eq!(buffers.take_filled(10), [0; 10]);
     }
 
     #[test]

@@ -831,28 +831,33 @@ ssize_t pwritev64v2(int fd, const struct iovec *parts, int count, off_t at, int 
   return write_at(CALL_pwritev64v2, fd, parts, count, at, flags);
 }
 
-/* Whether a read is let through. The lock is taken only while a rule is about reads. */
-static bool may_read(enum call c, int fd) {
+/* Whether a read is let through. The lock is taken only while a rule is about reads. One that is not to wait is told that it would
+ * have to, rather than held up. */
+static bool may_read(enum call c, int fd, int flags) {
   struct node *n = node_of(fd);
   if (!n) return true;
   seen(c);
   if (!(__atomic_load_n(&rule.on, __ATOMIC_RELAXED) & GROUP_READ)) return true;
+  if (flags & RWF_NOWAIT && rule.hang) {
+    errno = EAGAIN;
+    return false;
+  }
   held_up(c, GROUP_READ, n);
   lock();
   bool refusal = refused(c, GROUP_READ, n->path, NULL);
   unlock();
   return !refusal;
 }
-#define READ(name, number, parameters, ...) \
-  ssize_t name parameters { return may_read(CALL_##name, fd) ? syscall(number, __VA_ARGS__) : -1; }
-READ(read, SYS_read, (int fd, void *bytes, size_t length), fd, bytes, length)
-READ(pread, SYS_pread64, (int fd, void *bytes, size_t length, off_t at), fd, bytes, length, at)
-READ(pread64, SYS_pread64, (int fd, void *bytes, size_t length, off_t at), fd, bytes, length, at)
-READ(readv, SYS_readv, (int fd, const struct iovec *parts, int count), fd, parts, count)
-READ(preadv, SYS_preadv, (int fd, const struct iovec *parts, int count, off_t at), fd, parts, count, at, 0L)
-READ(preadv64, SYS_preadv, (int fd, const struct iovec *parts, int count, off_t at), fd, parts, count, at, 0L)
-READ(preadv2, SYS_preadv2, (int fd, const struct iovec *parts, int count, off_t at, int flags), fd, parts, count, at, 0L, flags)
-READ(preadv64v2, SYS_preadv2, (int fd, const struct iovec *parts, int count, off_t at, int flags), fd, parts, count, at, 0L,
+#define READ(name, number, flags, parameters, ...) \
+  ssize_t name parameters { return may_read(CALL_##name, fd, flags) ? syscall(number, __VA_ARGS__) : -1; }
+READ(read, SYS_read, 0, (int fd, void *bytes, size_t length), fd, bytes, length)
+READ(pread, SYS_pread64, 0, (int fd, void *bytes, size_t length, off_t at), fd, bytes, length, at)
+READ(pread64, SYS_pread64, 0, (int fd, void *bytes, size_t length, off_t at), fd, bytes, length, at)
+READ(readv, SYS_readv, 0, (int fd, const struct iovec *parts, int count), fd, parts, count)
+READ(preadv, SYS_preadv, 0, (int fd, const struct iovec *parts, int count, off_t at), fd, parts, count, at, 0L)
+READ(preadv64, SYS_preadv, 0, (int fd, const struct iovec *parts, int count, off_t at), fd, parts, count, at, 0L)
+READ(preadv2, SYS_preadv2, flags, (int fd, const struct iovec *parts, int count, off_t at, int flags), fd, parts, count, at, 0L, flags)
+READ(preadv64v2, SYS_preadv2, flags, (int fd, const struct iovec *parts, int count, off_t at, int flags), fd, parts, count, at, 0L,
      flags)
 
 static int do_truncate(enum call c, int fd, off_t to) {

@@ -11,6 +11,7 @@ use super::{
     pending::{Bounds, Found, Pending},
     place::Place,
     queue::{Kept, Offer, Queue},
+    recent::Recent,
     segment::{Segment, Unread},
     status::Status,
 };
@@ -46,6 +47,7 @@ pub(super) struct Folder {
     pub(super) index: ArcSwapOption<Index>,
     pub(super) needed: ArcSwapOption<Needed>,
     pub(super) seen: Seen,
+    pub(super) recent: Recent,
     /// Its own number in the choice of a folder for a key.
     salt: u64,
     pending: Mutex<Pending>,
@@ -67,6 +69,7 @@ impl Folder {
             status: Status::new(),
             index: ArcSwapOption::empty(),
             needed: ArcSwapOption::empty(),
+            recent: Recent::nothing(),
             pending: Mutex::new(Pending::new(PENDING)),
             segments: RwLock::default(),
             fresh: RwLock::default(),
@@ -203,8 +206,8 @@ impl Folder {
         segment.inspect(|segment| segment.marks.set(place.ordinal)).is_some()
     }
 
-    /// The bytes of a chunk, verified.
-    pub(super) fn read(&self, id: &ChunkId, buffers: &Buffers) -> Option<Bytes> {
+    /// The bytes of a chunk, verified, and where they stand.
+    pub(super) fn read(&self, id: &ChunkId, buffers: &Buffers) -> Option<(Bytes, Place)> {
         let Some((segment, place)) = self.find(id) else {
             self.metrics.read(DiskRead::Missing);
             return None;
@@ -212,9 +215,7 @@ impl Folder {
         let read = segment.read(&place, id, buffers);
         let result = match &read {
             Ok(bytes) => {
-                self.status.read_works();
-                segment.marks.set(place.ordinal);
-                self.metrics.read_bytes.inc_by(bytes.len() as u64);
+                self.was_read(&segment, &place, bytes);
                 DiskRead::Ok
             }
             Err(Unread::Bad) => {
@@ -229,7 +230,25 @@ impl Folder {
             }
         };
         self.metrics.read(result);
-        read.ok()
+        Some((read.ok()?, place))
+    }
+
+    /// The bytes of a chunk, verified, if it stands at `place` and they can be had without waiting for the medium.
+    pub(super) fn read_at_once(&self, id: &ChunkId, place: Place, buffers: &Buffers) -> Option<Bytes> {
+        if !self.status.reads() {
+            return None;
+        }
+        let segment = self.segments().get(&place.segment).cloned().filter(|segment| segment.has(&place))?;
+        let bytes = segment.read_at_once(&place, id, buffers)?;
+        self.was_read(&segment, &place, &bytes);
+        self.metrics.read(DiskRead::Ok);
+        Some(bytes)
+    }
+
+    fn was_read(&self, segment: &Segment, place: &Place, bytes: &Bytes) {
+        self.status.read_works();
+        segment.marks.set(place.ordinal);
+        self.metrics.read_bytes.inc_by(bytes.len() as u64);
     }
 
     /// Whether the chunk is there, and reclaim has not let it go; it counts as read then.

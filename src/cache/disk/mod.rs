@@ -21,6 +21,7 @@ mod pending;
 mod place;
 mod queue;
 mod reader;
+mod recent;
 mod reclaim;
 mod segment;
 mod settings;
@@ -225,8 +226,9 @@ impl Disk {
         }
     }
 
-    /// Reads a chunk. All who wait for the same one share one read; what waits to be written is had from there. Nothing, if
-    /// too much waits to be read already, or the disk does not answer in time.
+    /// Reads a chunk: at once, if the kernel holds it in memory and its place is known, else by a thread. All who wait for the same
+    /// one share one read; what waits to be written is had from there. Nothing, if too much waits to be read already, or the disk
+    /// does not answer in time.
     pub fn read(&self, id: &ChunkId) -> Read {
         if let Some(bytes) = self.0.under_way.bytes(id) {
             (self.0.folders.hooks.raised)(&Chunk { id: *id, bytes: bytes.clone() });
@@ -236,6 +238,9 @@ impl Disk {
         let Some(first) = all.iter().position(|shelf| shelf.may_have_chunk(&id)) else {
             return Box::pin(future::ready(None));
         };
+        if let Some(bytes) = all[first].read_at_once(&id, &self.0.folders.hooks) {
+            return Box::pin(future::ready(Some(bytes)));
+        }
         // It is under way from here on, whenever somebody waits for it.
         let begun = all[first].begin_read(&id);
         Box::pin(async move {

@@ -44,6 +44,17 @@ impl Shelf {
         Ok(Shelf { folder, readers })
     }
 
+    /// The bytes of a chunk, if they can be had without waiting for the disk.
+    pub(super) fn read_at_once(&self, id: &ChunkId, hooks: &Hooks) -> Option<Bytes> {
+        let place = self.recent.place(id)?;
+        if let Some(bytes) = (hooks.held)(id) {
+            return Some(bytes);
+        }
+        let bytes = self.folder.read_at_once(id, place, &hooks.buffers)?;
+        (hooks.raised)(&Chunk { id: *id, bytes: bytes.clone() });
+        Some(bytes)
+    }
+
     /// Begins to read a chunk.
     pub(super) fn begin_read(&self, id: &ChunkId) -> Option<Asked<Option<Bytes>>> {
         self.readers.read(id)
@@ -118,8 +129,10 @@ impl Source for Looks {
         if let Some(bytes) = (self.hooks.held)(id) {
             return Some(bytes);
         }
-        let bytes = self.folder.read(id, &self.hooks.buffers)?;
+        let (bytes, place) = self.folder.read(id, &self.hooks.buffers)?;
         (self.hooks.raised)(&Chunk { id: *id, bytes: bytes.clone() });
+        // After that: who knows the place finds the chunk in the other tier first.
+        self.folder.recent.note(id, place);
         Some(bytes)
     }
 

@@ -13,11 +13,11 @@ use crate::cache::{Buffers, CHUNK, Chunk, ChunkId};
 use bytes::Bytes;
 use rustix::{
     buffer::spare_capacity,
-    io::{Errno, pread},
+    io::{Errno, ReadWriteFlags, pread, preadv2},
 };
 use std::{
     fs::File,
-    io::{self, ErrorKind, IoSlice, Seek, SeekFrom, Write},
+    io::{self, ErrorKind, IoSlice, IoSliceMut, Seek, SeekFrom, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
@@ -223,6 +223,27 @@ impl Segment {
         }
         bytes.truncate(length);
         if ChunkId::of(&bytes) == *id { Ok(buffers.freeze(bytes)) } else { Err(Unread::Bad) }
+    }
+
+    /// The same, if the kernel holds all of it in memory: never waits for the medium. Nothing if it does not, or if something is
+    /// wrong, which [`Segment::read`] tells.
+    pub(super) fn read_at_once(&self, place: &Place, id: &ChunkId, buffers: &Buffers) -> Option<Bytes> {
+        let mut bytes = buffers.take_filled(place.length as usize);
+        if self.fill_at_once(&mut bytes, place.offset.into()) && ChunkId::of(&bytes) == *id {
+            return Some(buffers.freeze(bytes));
+        }
+        buffers.give_back(bytes);
+        None
+    }
+
+    fn fill_at_once(&self, mut bytes: &mut [u8], mut at: u64) -> bool {
+        while !bytes.is_empty() {
+            match preadv2(&self.file, &mut [IoSliceMut::new(bytes)], at, ReadWriteFlags::NOWAIT) {
+                Ok(0) | Err(_) => return false,
+                Ok(read) => (bytes, at) = (&mut bytes[read..], at + read as u64),
+            }
+        }
+        true
     }
 
     /// The frame that begins at byte `at`, number `ordinal`; `None` at the end, or where no frame of this segment is.

@@ -16,6 +16,7 @@ use crate::{
     telemetry::Metrics,
 };
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderMap, StatusCode};
 use std::{
     fs,
@@ -246,6 +247,28 @@ fn what_was_kept_is_there_before_and_after_a_restart() {
     let found = wait(disk.slot(&key("/a"))).unwrap();
     let again = wait(disk.slot(&key("/a"))).unwrap();
     assert!(Arc::ptr_eq(&found.responses()[0].body, &again.responses()[0].body), "one body in a process");
+}
+
+#[test]
+fn what_was_read_lately_is_had_at_once_while_the_kernel_holds_it_and_nothing_else() {
+    let folder = folder();
+    let (disk, metrics) = open(&settings(&[folder.path()], LIMIT, AT_ONCE));
+    let chunks = [chunk(1, CHUNK), chunk(2, 1000)];
+    for chunk in &chunks {
+        assert!(keep(&disk, chunk).is_kept() && has(&disk, chunk));
+    }
+    for chunk in chunks.iter().cycle().take(100) {
+        assert_eq!(disk.read(&chunk.id).now_or_never().flatten().as_ref(), Some(&chunk.bytes));
+    }
+    assert_eq!(value(&metrics, r#"lectern_disk_reads_total{folder"#), 102);
+    assert_eq!(value(&metrics, "lectern_disk_read_bytes_total"), 51 * (CHUNK as u64 + 1000));
+    committed(&disk);
+    // Other bytes stand there: they are nobody's.
+    let segment = fs::read_dir(folder.path().join("segments")).unwrap().next().unwrap().unwrap().path();
+    let length = segment.metadata().unwrap().len();
+    fs::write(&segment, vec![7; length as usize]).unwrap();
+    assert!(!has(&disk, &chunks[0]) && !has(&disk, &chunks[1]));
+    assert_eq!(value(&metrics, "lectern_disk_verify_failures_total"), 2);
 }
 
 #[test]
