@@ -1,7 +1,7 @@
 //! Lectern, an edge cache for learning platforms.
 //!
 //! A request comes in through the [`listener`], and [`edge`] leads it on. Its host names the [`site`], whose [`rules`] give
-//! the verdict: refuse, pass, cache. What may be cached is looked for in the [`cache`]; what is not there is brought by a
+//! the verdict: refuse, pass, cache. What may be cached is looked for in the [`cache`], for whom [`access`] lets in; what is not there is brought by a
 //! [`fill`], which asks the [`origin`] once for all who wait. The answer, and the account of it, is put together in
 //! [`response`]. Whether something stored is outdated is asked of the [`ledger`], which [`control`] writes.
 //!

@@ -177,6 +177,7 @@ fn storing(fields: &HeaderMap, said: &Directives) {
                 lifetime_by_rule: by_rule,
                 shared_by_rule: by_rule,
                 private_by_rule: by_rule,
+                asked_by_rule: false,
                 storable_status_by_rule: by_rule,
                 stale_by_rule: by_rule,
                 received: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),

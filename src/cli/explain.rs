@@ -163,6 +163,7 @@ fn origin(f: &mut Formatter<'_>, told: &OriginTold) -> fmt::Result {
         "joined" => "was sent by the fill under way (what another client said is left out)",
         "refresh" => "is sent by a fill that nobody waits for",
         "part" => "is asked for the bytes that are missing",
+        "check" => "is asked whether this learner may have it",
         "relay" => "is sent by a relay, for this client alone",
         _ => "is sent by a fill, for all who want it",
     };

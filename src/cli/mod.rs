@@ -5,6 +5,7 @@ mod certs;
 mod check;
 mod exit;
 mod explain;
+mod forget;
 mod openapi;
 mod progress;
 mod purge;
@@ -42,6 +43,9 @@ enum Command {
     /// Purge a URL or a site; ends when the purge is in force.
     #[command(after_help = call::EXIT_CODES)]
     Purge(purge::Purge),
+    /// Forget whom the LMS let in: it is asked again. Ends when that is in force.
+    #[command(after_help = call::EXIT_CODES)]
+    Forget(forget::Forget),
     /// Load the configuration anew; with errors in it what runs goes on.
     #[command(after_help = call::EXIT_CODES)]
     Reload(reload::Reload),
@@ -90,6 +94,7 @@ fn run_with(args: impl IntoIterator<Item = std::ffi::OsString>, streams: &mut St
             Command::Serve(serve) => serve.run(streams),
             Command::Check(check) => check.run(streams),
             Command::Purge(purge) => purge.run(streams),
+            Command::Forget(forget) => forget.run(streams),
             Command::Reload(reload) => reload.run(streams),
             Command::Explain(explain) => explain.run(streams),
             Command::Sign(sign) => sign.run(streams),

@@ -106,7 +106,7 @@ fn meant(config: &Config, uri: &Uri) -> Result<Meant, String> {
     match rules.find(&facts) {
         Some((_, rule)) => match &rule.access {
             Access::Signed(signed) => Ok(Meant { signed: signed.clone(), host, path }),
-            Access::Open => Err(format!("rule {} asks for no signature", rule.name)),
+            Access::Open | Access::Asked(_) => Err(format!("rule {} asks for no signature", rule.name)),
         },
         None => Err("no rule speaks for it".to_owned()),
     }

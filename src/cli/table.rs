@@ -2,7 +2,7 @@
 
 use crate::{
     config::Config,
-    rules::{Access, Match, Policy, Rule, Signed, Verdict},
+    rules::{Access, Asked, Match, Policy, Rule, Signed, Verdict},
     site::SiteSettings,
 };
 use http::Method;
@@ -61,6 +61,7 @@ fn row(rule: &Rule) -> [String; 4] {
     let by = match &rule.access {
         Access::Open => String::new(),
         Access::Signed(signed) => format!("; {}", keys(signed)),
+        Access::Asked(asked) => format!("; the LMS, {}", asked_words(asked)),
     };
     [paths(&rule.when), stored(rule), for_whom(rule), format!("rule {}{by}", rule.name)]
 }
@@ -124,7 +125,24 @@ fn for_whom(rule: &Rule) -> String {
         (Access::Open, Verdict::Pass) => "whom the origin lets in".to_owned(),
         (Access::Open, _) => "everybody".to_owned(),
         (Access::Signed(signed), _) => format!("who shows {}", signed.words()),
+        (Access::Asked(_), _) => "to whom the LMS says yes".to_owned(),
     }
+}
+
+/// What the LMS is asked by, and how long its yes is kept.
+fn asked_words(asked: &Asked) -> String {
+    let Asked { cookies, authorization, content, keep, check, .. } = asked;
+    let mut by: Vec<_> = cookies.iter().map(|name| format!("cookie {name}")).collect();
+    if *authorization {
+        by.push("Authorization".to_owned());
+    }
+    let at = check.as_ref().map_or_else(String::new, |check| format!(" at {check}"));
+    let kept = match content {
+        _ if keep.is_zero() => "at each request".to_owned(),
+        Some(content) => format!("a yes kept {}s for {content}", keep.as_secs()),
+        None => format!("a yes kept {}s for the URL", keep.as_secs()),
+    };
+    format!("asked by {}{at}, {kept}", by.join(" and "))
 }
 
 fn keys(signed: &Signed) -> String {

@@ -48,6 +48,7 @@ fn node(reload: Result<ReloadSummary, ReloadRefused>) -> Node {
     std::fs::write(&token_file, format!("{}\n", made.token)).unwrap();
     let control = Control {
         ledger: ledger.clone(),
+        checks: crate::access::Checks::new(),
         metrics,
         tokens: Arc::new(Tokens::load(Some(&tokens)).unwrap()),
         resolve_url: Arc::new(|url: &UrlToPurge<'_>| {

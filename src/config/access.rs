@@ -1,6 +1,9 @@
 //! `access` of a rule and the table of what it asks for: read, and whether it makes sense.
 
-use super::reader::{Place, Placed, Section};
+use super::{
+    asked,
+    reader::{Place, Placed, Section},
+};
 use crate::{
     access::signed,
     rules::{Access, Match, Policy, Signed, SignedKind, SigningKey},
@@ -18,11 +21,27 @@ const LONGEST_KEYS: u64 = 1 << 20;
 enum Asks {
     Nothing,
     Signature,
+    Lms,
 }
 
 /// Reads who may have what a rule speaks for. A rule that cannot be read so is open, and the configuration has an error.
-pub(super) fn access(section: &Section<'_>) -> Access {
-    let asks = section.choice("access", &[("open", Asks::Nothing), ("signed", Asks::Signature)]);
+pub(super) fn access(section: &Section<'_>, when: &Match) -> Access {
+    let words = [("open", Asks::Nothing), ("signed", Asks::Signature), ("asked", Asks::Lms)];
+    let asks = section.choice("access", &words);
+    let lms = section.table("asked").map(|table| asked::asked(table, when));
+    match (asks, lms) {
+        (Some(Asks::Lms), Some(asked)) => return Access::Asked(Arc::new(asked)),
+        (Some(Asks::Lms), None) => {
+            let right = "a table with the credentials, as in asked = { cookies = [\"MoodleSession\"] }";
+            section.missing("asked", right);
+        }
+        (_, Some(_)) => {
+            let place = section.value("asked").map_or_else(|| section.place.clone(), |value| value.place);
+            let right = "set access = \"asked\", or drop it";
+            section.reader.error(&place, "the rule does not ask the LMS", right);
+        }
+        (_, None) => {}
+    }
     let table = section.table("signed").map(signed);
     match (asks, table) {
         (Some(Asks::Signature), Some(signed)) => signed.map_or(Access::Open, Access::Signed),
@@ -32,7 +51,7 @@ pub(super) fn access(section: &Section<'_>) -> Access {
             }
             Access::Open
         }
-        (Some(Asks::Nothing) | None, Some(_)) => {
+        (Some(Asks::Nothing | Asks::Lms) | None, Some(_)) => {
             let place = section.value("signed").map_or_else(|| section.place.clone(), |value| value.place);
             section.reader.error(
                 &place,
@@ -41,7 +60,7 @@ pub(super) fn access(section: &Section<'_>) -> Access {
             );
             Access::Open
         }
-        (Some(Asks::Nothing) | None, None) => Access::Open,
+        (Some(Asks::Nothing | Asks::Lms) | None, None) => Access::Open,
     }
 }
 
@@ -145,9 +164,9 @@ pub(super) fn makes_sense(section: &Section<'_>, when: &Match, access: &Access, 
 /// A rule that lifts `private` says for which paths, and asks whoever wants them.
 fn lifts_soundly(section: &Section<'_>, when: &Match, access: &Access, place: Place) {
     // A table that cannot be read has its own errors.
-    if access.is_open() && section.value("signed").is_none() {
+    if access.is_open() && section.value("signed").is_none() && section.value("asked").is_none() {
         let wrong = "what is private to one learner would be given to everybody";
-        section.reader.error(&place, wrong, "set access = \"signed\", or drop it");
+        section.reader.error(&place, wrong, "set access = \"signed\" or \"asked\", or drop it");
     }
     let anywhere = when.path.as_deref().is_none_or(|path| path == "/**")
         && when.prefix.as_deref().is_none_or(|prefix| prefix == "/");

@@ -4,6 +4,7 @@
 //! an error in it. `config/lectern.toml` shows every setting with its default.
 
 mod access;
+mod asked;
 mod disk;
 mod listeners;
 mod mount;

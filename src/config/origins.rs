@@ -55,6 +55,7 @@ pub(super) fn origin(section: Section<'_>) -> Option<OriginSettings> {
         dns_ceiling: ceiling,
         dns_servers: section.all_parsed("dns_servers", "address and port, as in \"10.0.0.53:53\""),
         in_flight: section.count("in_flight", 1..=1_000_000).unwrap_or(default.in_flight),
+        checks: section.count("checks", 1..=1_000_000).unwrap_or(default.checks),
         queue: section.count("queue", 0..=10_000_000).unwrap_or(default.queue),
         queue_wait: section.span("queue_wait", PATIENCE).unwrap_or(default.queue_wait),
     };

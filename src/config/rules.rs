@@ -1,7 +1,7 @@
 //! `[[site.rule]]` and `[[rule_set.rule]]`: one rule, and whether it makes sense.
 
 use super::{
-    access, mount,
+    access, asked, mount,
     reader::{Place, Placed, Section},
 };
 use crate::{
@@ -66,13 +66,28 @@ pub(super) fn rule(section: Section<'_>, set: Option<&str>, origins: &[String]) 
     if says == Some(Says::Cache) {
         makes_sense(&section, &when, &policy);
     }
-    let access = access::access(&section);
+    let access = access::access(&section, &when);
     access::makes_sense(&section, &when, &access, &policy);
     if says == Some(Says::Refuse) && !access.is_open() {
         let place = section.value("access").map_or_else(|| section.place.clone(), |value| value.place);
         section.reader.error(&place, "the rule lets nobody in", "drop it");
     }
     let mount = mount::mount(&section, &when, &policy, origins);
+    if let Some(asked) = access.asked() {
+        let place = |key| section.value(key).map_or_else(|| section.place.clone(), |value| value.place);
+        if says.is_some_and(|says| says != Says::Cache) {
+            section.reader.error(
+                &place("access"),
+                "only rules that cache ask the LMS",
+                "drop it, or set verdict = \"cache\"",
+            );
+        }
+        if mount.is_some() {
+            let wrong = "the LMS is asked by its own answer for the path, and a storage answers here";
+            section.reader.error(&place("mount"), wrong, "set access = \"signed\", or drop the mount");
+        }
+        asked::makes_sense(&section, &when, asked, &policy);
+    }
     let rule = Rule {
         name: match (set, &name) {
             (Some(set), Some(name)) => format!("{set}/{name}"),

@@ -7,8 +7,8 @@ use crate::{
     listener::{ClientAuth, Deadlines, Limits, ListenerSettings, TlsSettings, TlsVersion},
     origin::{HostField, OriginHttp, OriginSettings, OriginTimeouts, OriginTls},
     rules::{
-        Access, Facts, Match, Mount, Policy, QueryRule, Rule, RuleSet, Signed, SignedKind, ValidatorRule,
-        Verdict, normalise,
+        Access, Asked, Facts, Match, Mount, Pattern, Policy, QueryRule, Rule, RuleSet, Signed, SignedKind,
+        Template, ValidatorRule, Verdict, normalise,
     },
     site::SiteSettings,
     telemetry::{LogFormat, LogLevel, LogSettings},
@@ -115,6 +115,31 @@ fn the_reference_names_every_setting() {
                 || (setting.contains("keep_query.") && line.contains(&format!("{{ {key} = ")))
         });
         assert!(named, "config/lectern.toml does not name {setting}");
+    }
+}
+
+/// The rule of `every_setting.toml` that asks the LMS.
+fn asked() -> Rule {
+    let path = "/asked/{course}/**";
+    let pattern = Pattern::parse(path).unwrap();
+    let template = |text| Some(Template::parse(text, &pattern).unwrap());
+    let asked = Asked {
+        cookies: vec!["Session".to_owned()],
+        authorization: true,
+        content: template("{course}"),
+        keep: Duration::from_secs(30),
+        unreachable: Some(Duration::from_secs(300)),
+        timeout: Duration::from_secs(2),
+        check: template("/may?course={course}"),
+    };
+    Rule {
+        name: "asked".to_owned(),
+        when: Match { path: Some(path.to_owned()), ..Match::default() },
+        verdict: Verdict::Cache(Arc::default()),
+        body_limit: None,
+        hide_path: false,
+        access: Access::Asked(Arc::new(asked)),
+        mount: None,
     }
 }
 
@@ -256,6 +281,7 @@ fn every_setting_can_be_set() {
                 dns_ceiling: second(3),
                 dns_servers: vec!["10.0.0.53:53".parse().unwrap()],
                 in_flight: 1,
+                checks: 2,
                 queue: 0,
                 queue_wait: second(4),
             }],
@@ -269,6 +295,7 @@ fn every_setting_can_be_set() {
                     Arc::new(rule),
                     plain("passed", Verdict::Pass),
                     plain("obeyed", Verdict::Obey),
+                    Arc::new(asked()),
                     plain(
                         "only",
                         Verdict::Cache(Arc::new(Policy {
@@ -521,6 +548,55 @@ fn what_cannot_be_meant_is_told() {
         (cache("shared = true"), "warning: site.rule.shared", "every page of the site"),
         (cache("shared = true\nprefix = \"/\""), "warning: site.rule.shared", "every page of the site"),
         ("[[site]]\nname = \"t\"\nhosts = \"t.example:443\"\norigin = \"lms\"".to_owned(), "site.hosts", "names the usual port"),
+        (cache("access = \"asked\""), "site.rule.asked", "a table with the credentials"),
+        (cache("asked = { cookies = \"s\" }"), "site.rule.asked", "the rule does not ask the LMS"),
+        (cache("path = \"/a/**\"\naccess = \"asked\"\nasked = {}"), "site.rule.asked.cookies", "who a learner is"),
+        (cache("access = \"asked\"\nasked = { cookies = \"s\" }"), "site.rule.access", "asked about every path"),
+        (
+            cache("prefix = \"/\"\naccess = \"asked\"\nasked = { cookies = \"s\" }"),
+            "site.rule.access",
+            "say by path or prefix",
+        ),
+        (
+            cache("prefix = \"/a/\"\nshared = true\naccess = \"asked\"\nasked = { cookies = \"s\" }"),
+            "site.rule.shared",
+            "not the same for everybody",
+        ),
+        (
+            cache("prefix = \"/a/\"\nforward = \"Cookie\"\naccess = \"asked\"\nasked = { cookies = \"s\" }"),
+            "site.rule.forward",
+            "as far as [asked] names it",
+        ),
+        (
+            cache("prefix = \"/a/\"\nvalidator = \"time\"\naccess = \"asked\"\nasked = { cookies = \"s\" }"),
+            "site.rule.validator",
+            "set check in [asked]",
+        ),
+        (
+            cache("prefix = \"/a/\"\naccess = \"asked\"\nasked = { cookies = \"s\", content = \"{x}\" }"),
+            "site.rule.asked.content",
+            "no path to capture from",
+        ),
+        (
+            cache("path = \"/a/{y}/**\"\naccess = \"asked\"\nasked = { cookies = \"s\", content = \"{x}\" }"),
+            "site.rule.asked.content",
+            "has no `{x}`",
+        ),
+        (
+            cache("path = \"/a/{y}/**\"\naccess = \"asked\"\nasked = { cookies = \"s\", content = \"x\" }"),
+            "site.rule.asked.content",
+            "one yes would do for all",
+        ),
+        (
+            cache("path = \"/a/{y}/**\"\naccess = \"asked\"\nasked = { cookies = \"s\", check = \"x\" }"),
+            "site.rule.asked.check",
+            "is no path",
+        ),
+        (
+            cache("path = \"/a/**\"\naccess = \"asked\"\nasked = { cookies = \"s\", unreachable = \"1s\" }"),
+            "site.rule.asked.unreachable",
+            "longer than keep",
+        ),
         (cache("method = \"POST\""), "site.rule.method", "only answers to GET and HEAD"),
         (cache("method = \"get\""), "site.rule.method", "upper case"),
         (cache("statuses = [200]"), "site.rule.statuses", "set lifetime"),

@@ -1,4 +1,4 @@
-//! The control API: purges with a number, reload, explain, metrics, health. Whoever changes something, or looks into what is
+//! The control API: purges with a number, forgetting of access, reload, explain, metrics, health. Whoever changes something, or looks into what is
 //! stored, shows a token.
 //!
 //! Every error is a problem document (RFC 9457). A call that is not allowed or not understood changes nothing and
@@ -6,6 +6,7 @@
 //! handed in by the node as [`Control`]'s closures.
 
 mod explain;
+mod forget;
 mod health;
 mod openapi;
 mod problem;
@@ -17,6 +18,7 @@ mod tests;
 mod tokens;
 
 pub use explain::{Explain, FIELD};
+pub use forget::{ForgetAnswer, ForgetRequest};
 pub use health::Readiness;
 pub use openapi::openapi_json;
 pub use problem::{Problem, UPGRADING};
@@ -25,7 +27,7 @@ pub use reload::{ReloadRefused, ReloadSummary};
 pub use settings::ControlSettings;
 pub use tokens::{NewToken, TokenError, Tokens};
 
-use crate::{ledger::Ledger, telemetry::Metrics};
+use crate::{access::Checks, ledger::Ledger, telemetry::Metrics};
 use axum::{Router, body::Body, extract::DefaultBodyLimit};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -44,6 +46,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Control {
     /// Where purges are written.
     pub ledger: Arc<Ledger>,
+    /// Whom the LMS let in.
+    pub checks: Arc<Checks>,
     /// What `/metrics` shows.
     pub metrics: Arc<Metrics>,
     /// Who may change something; read anew by the node's reload.

@@ -1,6 +1,6 @@
 //! The description of the API, made from its code; `docs/openapi.json` is the copy that clients are built from.
 
-use super::{Control, explain, health, purge, reload};
+use super::{Control, explain, forget, health, purge, reload};
 use axum::Json;
 use std::sync::LazyLock;
 use utoipa::{
@@ -11,9 +11,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Lectern control API", description = "Purges with a number, reload, explain, metrics, health."),
+    info(title = "Lectern control API", description = "Purges with a number, forgetting of access, reload, explain, metrics, health."),
     modifiers(&Token),
-    tags((name = "purge", description = "What is outdated"), (name = "node", description = "This node"))
+    tags((name = "purge", description = "What is outdated"), (name = "access", description = "Who is let in"), (name = "node", description = "This node"))
 )]
 struct Description;
 
@@ -33,6 +33,7 @@ impl Modify for Token {
 pub(super) fn documented() -> OpenApiRouter<Control> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(purge::purge))
+        .routes(routes!(forget::forget))
         .routes(routes!(reload::reload))
         .routes(routes!(explain::explain))
         .routes(routes!(health::healthz))

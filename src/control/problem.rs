@@ -82,7 +82,7 @@ impl Problem {
     }
 
     pub(super) fn unknown_site(site: &str) -> Problem {
-        let detail = format!("no site has the name {site:?}; nothing was purged");
+        let detail = format!("no site has the name {site:?}; nothing was done");
         Problem::new(StatusCode::NOT_FOUND, "urn:lectern:unknown-site", "No site has this name", detail)
     }
 
@@ -106,6 +106,12 @@ impl Problem {
             "The ledger takes no records",
             format!("{error}; the purge is not acknowledged: ask again"),
         )
+    }
+
+    pub(super) fn wrong_learner(why: &str) -> Problem {
+        let (kind, title) = ("urn:lectern:wrong-learner", "This is no digest of credentials");
+        let detail = format!("{why}; the access log tells them as `learner`");
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, kind, title, detail)
     }
 
     /// The request to explain is none. `detail` repeats nothing that may be secret.

@@ -5,6 +5,7 @@ use super::{
     UrlToPurge, openapi_json,
 };
 use crate::{
+    access::Checks,
     ledger::{Ledger, LedgerSettings},
     response::Explanation,
     telemetry::Metrics,
@@ -36,6 +37,7 @@ fn node() -> Node {
     let reasons = Arc::new(Mutex::new(Vec::new()));
     let control = Control {
         ledger: ledger.clone(),
+        checks: Checks::new(),
         metrics,
         tokens: Arc::new(Tokens::load(Some(&file)).unwrap()),
         resolve_url: Arc::new(|url: &UrlToPurge<'_>| match url.host {

@@ -66,10 +66,12 @@ impl Edge {
         }
     }
 
-    /// What a HEAD may tell of, if it goes to the origin. Looked at before it does, with the ledger's number of that moment.
+    /// What a HEAD may tell of, if it goes to the origin. Looked at before it does, with the ledger's number of that moment. Where
+    /// the LMS decides who may have it, nothing: what one is told says nothing of what others may have.
     pub(super) fn before_head(&self, visit: &Visit) -> Option<(Arc<StoredResponse>, Number)> {
         let looks_up = matches!(visit.route.verdict, Verdict::Cache(_) | Verdict::Obey);
-        if visit.parts.method != Method::HEAD || !looks_up || self.0.handover.has_begun() {
+        let asked = visit.route.access.asked().is_some();
+        if visit.parts.method != Method::HEAD || !looks_up || asked || self.0.handover.has_begun() {
             return None;
         }
         let born = self.0.ledger.last();

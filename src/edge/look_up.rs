@@ -15,6 +15,8 @@ pub(super) enum Found {
     Serves { stored: Arc<StoredResponse>, ttl: i64, refresh: bool },
     /// Nothing in memory; something may be on disk.
     Below,
+    /// Nothing is looked for: the LMS is asked first who may have it.
+    Unasked,
     /// Nothing is looked for: the origin alone answers, and why.
     Relays(Fwd),
     /// Nothing is looked for: another process serves in the place of this one.
@@ -24,6 +26,11 @@ pub(super) enum Found {
 }
 
 impl Found {
+    /// What is stored is not what the LMS names as current.
+    pub(super) const fn superseded() -> Found {
+        Found::nothing(Fwd::Request)
+    }
+
     /// Nothing of use, and why.
     const fn nothing(why: Fwd) -> Found {
         Found::Asks { validates: None, on_error: false, why }
@@ -161,7 +168,7 @@ impl Edge {
         let (validates, fallback, why) = match found {
             Found::Relays(why) => return Way::Relays { why, own: None },
             Found::HandedOver => return Way::Relays { why: Fwd::Bypass, own: Some(Own::HandedOver) },
-            Found::Below => (None, None, Fwd::UriMiss),
+            Found::Below | Found::Unasked => (None, None, Fwd::UriMiss),
             // A chunk is gone: as if nothing had been found.
             Found::Serves { .. } => (None, None, Fwd::Miss),
             Found::Asks { validates, on_error, why } => {

@@ -11,6 +11,7 @@
 //! (fills, relays of unsafe methods) are tasks of their own.
 
 mod answer;
+mod asked;
 mod explain;
 mod handover;
 mod lessons;
@@ -130,7 +131,7 @@ impl Edge {
         };
         let ((mut parts, body), peer) = (request.into_parts(), connection.peer.ip());
         route.strip(&mut parts.headers);
-        Ok(Box::new(Visit {
+        let mut visit = Box::new(Visit {
             parts,
             body: Some(body),
             route,
@@ -139,11 +140,15 @@ impl Edge {
             peer,
             raised: None,
             looked_below: false,
-        }))
+            learner: None,
+            leave: None,
+        });
+        visit.meet();
+        Ok(visit)
     }
 
     /// What needs no origin: a refusal by rule, and what is stored and may serve. Else what was found, for [`Edge::ask`].
-    fn at_once(&self, visit: Box<Visit>) -> Result<Response<Body>, (Box<Visit>, Found)> {
+    fn at_once(&self, mut visit: Box<Visit>) -> Result<Response<Body>, (Box<Visit>, Found)> {
         match visit.course() {
             Course::Refuses(status) => {
                 let plain = Plain::new(status, "rule");
@@ -152,6 +157,9 @@ impl Edge {
             Course::Relays(why) => return Err((visit, Found::Relays(why))),
             Course::LooksUp if self.0.handover.has_begun() => return Err((visit, Found::HandedOver)),
             Course::LooksUp => {}
+        }
+        if !self.has_leave(&mut visit) {
+            return Err((visit, Found::Unasked));
         }
         let slot = self.0.tiers.slot(&visit.route.key);
         if slot.is_none() && self.0.tiers.may_be_below(&visit.route.key) {
@@ -169,7 +177,8 @@ impl Edge {
         found: Found,
     ) -> Result<Response<Body>, (Box<Visit>, Found)> {
         let Found::Serves { stored, ttl, refresh } = &found else { return Err((visit, found)) };
-        let Some(at_hand) = self.at_hand(&mut visit, stored) else { return Err((visit, found)) };
+        let Some(leave) = visit.leave.clone() else { return Err((visit, found)) };
+        let Some(at_hand) = self.at_hand(&leave, &mut visit, stored) else { return Err((visit, found)) };
         Ok(self.serve(visit, stored, (*ttl, *refresh), at_hand))
     }
 
@@ -195,6 +204,13 @@ impl Edge {
 
     /// A request that the disk or the origin must be asked for: read, relayed, or answered by a fill.
     async fn ask(&self, mut visit: Box<Visit>, mut found: Found) -> Response<Body> {
+        let mut current = None;
+        if matches!(found, Found::Unasked) {
+            (visit, found, current) = match self.ask_lms(visit).await {
+                Ok(on) => on,
+                Err(response) => return *response,
+            };
+        }
         if matches!(found, Found::Below) {
             let below = self.look_below(&mut visit).await;
             match self.serve_at_hand(visit, below) {
@@ -204,13 +220,15 @@ impl Edge {
         }
         visit.end_hop();
         let mut lacks = None;
-        if let Found::Serves { stored, ttl, refresh } = &found {
-            if let Some(here) = self.here(&mut visit, stored).await {
+        if let Found::Serves { stored, ttl, refresh } = &found
+            && let Some(leave) = &visit.leave.clone()
+        {
+            if let Some(here) = self.here(leave, &mut visit, stored).await {
                 return self.serve(visit, stored, (*ttl, *refresh), here);
             }
             self.0.accounts.metrics.incomplete.inc();
             if !Directives::request(&visit.parts.headers).only_if_cached
-                && let Some(fetched) = self.fetched(&mut visit, stored).await
+                && let Some(fetched) = self.fetched(leave, &mut visit, stored).await
             {
                 let status = status_field::fwd(Fwd::Partial, None, true, false, None, None);
                 return answer::stored(visit, stored, fetched, Outcome::Miss, status, clock::now());
@@ -228,19 +246,25 @@ impl Edge {
             }
             Way::Obtains { validates, fallback, why } => (validates, fallback, why),
         };
-        let wanted = Wanted { lacks, ..visit.wanted(validates, self.selecting(&visit)) };
+        let wanted = Wanted { lacks, current, ..visit.wanted(validates, self.selecting(&visit)) };
         let obtained = self.0.fills.obtain(wanted).await;
         if let Some(stored) = fallback.filter(|_| obtained.is_error())
+            && let Some(leave) = &visit.leave.clone()
             && self.0.tiers.has(&stored.body).await
             // Never across a record, though this request came before it.
             && !self.outdated(&visit, &stored)
-            && let Some(here) = self.here(&mut visit, &stored).await
+            && let Some(here) = self.here(leave, &mut visit, &stored).await
         {
             let now = clock::now();
             let status = status_field::hit(stored.freshness.ttl(now));
             return answer::stored(visit, &stored, here, Outcome::Stale, status, now);
         }
         self.obtained(visit, obtained, why).await
+    }
+
+    async fn obtained_in_hand(&self, visit: &mut Visit, stored: &StoredResponse) -> Option<(Part, From)> {
+        let leave = visit.leave.clone()?;
+        self.in_hand(&leave, visit, stored).await
     }
 
     /// Answers with what was obtained.
@@ -261,7 +285,9 @@ impl Edge {
                     (true, _) => Outcome::Miss,
                     (false, _) => Outcome::Joined,
                 };
-                let (asked, detail) = (began.then_some(head.status.as_u16()), head.shared.err());
+                let told = visit.is_told_why() || head.yes.is_some();
+                let (asked, detail) =
+                    (began.then_some(head.status.as_u16()), head.shared.err().filter(|_| told));
                 let ttl = head.kept.then(|| head.freshness.ttl(clock::now()));
                 let status = status_field::fwd(why, asked, head.kept && began, !began, ttl, detail);
                 let part = self.part_of_growing(&visit, &head, &mut body).await;
@@ -269,7 +295,7 @@ impl Edge {
             }
             Obtained::Freshened { stored, server, began } => {
                 visit.account.origin = Some(server);
-                let Some(in_hand) = self.in_hand(&mut visit, &stored).await else {
+                let Some(in_hand) = self.obtained_in_hand(&mut visit, &stored).await else {
                     return self.relay(visit, why, Some("chunk-missing")).await;
                 };
                 let outcome = if began { Outcome::Revalidated } else { Outcome::Joined };
@@ -279,7 +305,7 @@ impl Edge {
                 answer::stored(visit, &stored, in_hand, outcome, status, now)
             }
             Obtained::Stored(stored) => {
-                let Some(in_hand) = self.in_hand(&mut visit, &stored).await else {
+                let Some(in_hand) = self.obtained_in_hand(&mut visit, &stored).await else {
                     return self.relay(visit, why, Some("chunk-missing")).await;
                 };
                 let now = clock::now();

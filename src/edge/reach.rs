@@ -1,6 +1,7 @@
 //! How the bytes of a body are reached that a request gets: taken at once, or read one after the other.
 
 use crate::{
+    access::Leave,
     cache::{CHUNK, Pieces, StoredResponse, Tier},
     edge::{
         Edge,
@@ -30,7 +31,12 @@ impl Edge {
     ///
     /// Bytes that are there are taken at once, as far as that pins little memory: a whole window of what could not be had
     /// again, a few chunks of what could.
-    pub(super) fn at_hand(&self, visit: &mut Visit, stored: &StoredResponse) -> Option<(Part, From)> {
+    pub(super) fn at_hand(
+        &self,
+        leave: &Leave,
+        visit: &mut Visit,
+        stored: &StoredResponse,
+    ) -> Option<(Part, From)> {
         let part = answer::part_of(visit, stored.status, &stored.headers, Some(stored.length));
         match self.reach(visit, stored, &part) {
             Reach::Nothing => Some((part, From::Pieces(Pieces::new()))),
@@ -38,7 +44,7 @@ impl Edge {
                 Some((part, From::Pieces(self.0.tiers.pieces(&stored.body, first, last)?)))
             }
             Reach::Reader { first, last, there } => {
-                there.then(|| (part, From::Reader(self.read(visit, stored, first, last))))
+                there.then(|| (part, From::Reader(self.read(leave, visit, stored, first, last))))
             }
         }
     }
@@ -61,8 +67,13 @@ impl Edge {
 
     /// As [`Edge::at_hand`], with what is on disk. Of what cannot be had again all must be there before the first byte is
     /// promised; it is read chunk by chunk all the same, so that slow clients pin little memory.
-    pub(super) async fn here(&self, visit: &mut Visit, stored: &StoredResponse) -> Option<(Part, From)> {
-        if let Some(at_hand) = self.at_hand(visit, stored) {
+    pub(super) async fn here(
+        &self,
+        leave: &Leave,
+        visit: &mut Visit,
+        stored: &StoredResponse,
+    ) -> Option<(Part, From)> {
+        if let Some(at_hand) = self.at_hand(leave, visit, stored) {
             return Some(at_hand);
         }
         let tiers = &self.0.tiers;
@@ -84,31 +95,48 @@ impl Edge {
         if !there {
             return None;
         }
-        let mut reader = self.read(visit, stored, first, last);
+        let mut reader = self.read(leave, visit, stored, first, last);
         reader.is_here().await.then_some((part, From::Reader(reader)))
     }
 
     /// As [`Edge::here`], after the origin was asked for what is missing; `None` if it does not have it.
-    pub(super) async fn in_hand(&self, visit: &mut Visit, stored: &StoredResponse) -> Option<(Part, From)> {
-        match self.here(visit, stored).await {
+    pub(super) async fn in_hand(
+        &self,
+        leave: &Leave,
+        visit: &mut Visit,
+        stored: &StoredResponse,
+    ) -> Option<(Part, From)> {
+        match self.here(leave, visit, stored).await {
             Some(here) => Some(here),
-            None => self.fetched(visit, stored).await,
+            None => self.fetched(leave, visit, stored).await,
         }
     }
 
     /// The part of a stored response that a request gets, with its first byte had from the origin.
-    pub(super) async fn fetched(&self, visit: &mut Visit, stored: &StoredResponse) -> Option<(Part, From)> {
+    pub(super) async fn fetched(
+        &self,
+        leave: &Leave,
+        visit: &mut Visit,
+        stored: &StoredResponse,
+    ) -> Option<(Part, From)> {
         stored.content_tag()?;
         let part = answer::part_of(visit, stored.status, &stored.headers, Some(stored.length));
         let (first, last) = part.bytes(stored.length)?;
-        let mut reader = self.read(visit, stored, first, last);
+        let mut reader = self.read(leave, visit, stored, first, last);
         reader.ready().await.ok()?;
         Some((part, From::Reader(reader)))
     }
 
-    pub(super) fn read(&self, visit: &mut Visit, stored: &StoredResponse, first: u64, last: u64) -> Reader {
+    fn read(
+        &self,
+        leave: &Leave,
+        visit: &mut Visit,
+        stored: &StoredResponse,
+        first: u64,
+        last: u64,
+    ) -> Reader {
         visit.end_hop();
-        self.0.fills.read(stored, &visit.wanted(None, self.selecting(visit)), first, last)
+        self.0.fills.read(leave, stored, &visit.wanted(None, self.selecting(visit)), first, last)
     }
 
     /// The part of a growing body that a request gets. While the length is unknown, a range is answered as one once its last

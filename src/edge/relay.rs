@@ -100,6 +100,7 @@ impl Edge {
             lifetime_by_rule: false,
             shared_by_rule: false,
             private_by_rule: false,
+            asked_by_rule: false,
             storable_status_by_rule: false,
             stale_by_rule: false,
             received: head.received,
@@ -160,7 +161,8 @@ fn answer_relayed(
     if !visit.route.access.is_open() {
         fields::for_one(&mut headers);
     }
-    let cache_status = status_field::fwd(why, Some(head.status.as_u16()), false, false, None, detail);
+    let told = detail.filter(|_| visit.is_told_why());
+    let cache_status = status_field::fwd(why, Some(head.status.as_u16()), false, false, None, told);
     headers.append(status_field::CACHE_STATUS, cache_status);
     if let (Some(tunnel), Some(switch)) = (tunnel, switch) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));

@@ -1,6 +1,7 @@
 //! A request on its way: what it says, and what it would have of a fill.
 
 use crate::{
+    access::{For, Learner, Leave, Shown},
     cache::{Slot, StoredResponse},
     edge::route::{Query, Route},
     fill::{FillHead, Span, Wanted, says_more},
@@ -28,6 +29,10 @@ pub(super) struct Visit {
     pub(super) raised: Option<Arc<Slot>>,
     /// It was looked for there.
     pub(super) looked_below: bool,
+    /// Who asks, where the rule leaves to the LMS who may have it; none: nobody it could be asked about.
+    pub(super) learner: Option<Arc<Learner>>,
+    /// Leave to be answered from what is stored.
+    pub(super) leave: Option<Leave>,
     /// Who is connected: the client, or a proxy before the edge.
     pub(super) peer: std::net::IpAddr,
 }
@@ -74,6 +79,9 @@ impl Visit {
         match &self.route.verdict {
             Verdict::Refuse(status) => Course::Refuses(*status),
             Verdict::Pass => Course::Relays(Fwd::Bypass),
+            Verdict::Cache(_) if self.route.access.asked().is_some() && self.learner.is_none() => {
+                Course::Relays(Fwd::Request)
+            }
             Verdict::Cache(_) | Verdict::Obey if self.may_be_stored() => Course::LooksUp,
             Verdict::Cache(_) | Verdict::Obey => Course::Relays(Fwd::Method),
         }
@@ -132,10 +140,61 @@ impl Visit {
         self.says_fields() || (self.says_credentials() && head.is_for_a_stranger())
     }
 
-    /// The rule keeps this credential from a fill.
+    /// The rule keeps this credential from a fill. Not where the fill is made in the name of who shows it.
     pub(super) fn withholds(&self, name: http::HeaderName) -> bool {
         self.parts.headers.contains_key(&name)
+            && self.learner.is_none()
             && self.policy().is_some_and(|policy| !policy.forward.contains(&name))
+    }
+
+    /// Whether its client may be told why it was answered as it was: not where the LMS has not let it in, for that would tell what
+    /// is stored.
+    pub(super) fn is_told_why(&self) -> bool {
+        self.leave.is_some() || self.route.access.asked().is_none()
+    }
+
+    /// Finds out who asks, where the rule leaves to the LMS who may have it, and gives leave where it asks nothing.
+    pub(super) fn meet(&mut self) {
+        self.leave = Leave::unasked(&self.route.access);
+        let Some(asked) = self.route.access.asked() else { return };
+        let learner = Shown::of(asked, &self.parts.headers).and_then(|shown| {
+            let (site, at) = match &self.account.matched {
+                Some((site, Some(at))) => (site, *at),
+                _ => return None,
+            };
+            let rule = site.rules.rules().get(at)?;
+            let key = self.route.key.parts()?;
+            let (path, query) = (self.path(), self.query());
+            let what = For {
+                site: &site.name,
+                tenant: (key.scope, key.https, key.host),
+                rule: &rule.name,
+                path,
+                query,
+            };
+            let metrics = site.access_metrics(at)?.clone();
+            Some(Learner::new(shown, asked, &what, &self.own_forward(), metrics))
+        });
+        self.account.access = learner.is_none().then_some("none");
+        self.account.learner = learner.as_ref().map(Learner::digest);
+        self.learner = learner.map(Arc::new);
+    }
+
+    /// The fields that tell from where a request of this learner came, as a relay of it would have them.
+    fn own_forward(&self) -> http::HeaderMap {
+        const OWN: [&str; 2] = ["x-forwarded-for", "forwarded"];
+        let mut own = http::HeaderMap::new();
+        for name in OWN {
+            for value in self.parts.headers.get_all(name) {
+                own.append(name, value.clone());
+            }
+        }
+        fields::forward(&mut own, &self.asker());
+        let others: Vec<_> = own.keys().filter(|name| !OWN.contains(&name.as_str())).cloned().collect();
+        for name in others {
+            own.remove(name);
+        }
+        own
     }
 
     pub(super) fn wanted(
@@ -166,6 +225,9 @@ impl Visit {
             lacks: None,
             looked_below: self.looked_below,
             span: self.span(),
+            learner: self.learner.clone(),
+            leave: self.leave.clone(),
+            current: None,
         }
     }
 

@@ -3,6 +3,7 @@
 //! Pure: plain values in, plain values out.
 
 use crate::{
+    access::{self, Answer, Asking, Evidence, Known},
     cache::{Body, Selecting, StoredParts, StoredResponse},
     fill::{
         request::selects_nothing,
@@ -29,7 +30,7 @@ pub(super) struct Decision {
 
 /// What was asked, as far as it bears on what the answer means.
 #[derive(Clone, Copy)]
-pub(super) struct Asked<'a> {
+pub(super) struct Sent<'a> {
     /// Fields that were sent.
     pub headers: &'a HeaderMap,
     /// Normalised path.
@@ -37,15 +38,18 @@ pub(super) struct Asked<'a> {
     pub policy: Option<&'a Policy>,
     /// Fields that are heeded in place of `Cache-Control`.
     pub targets: &'a [HeaderName],
+    /// It was asked in a learner's name: the LMS decides who may have it.
+    pub asked: bool,
 }
 
-impl<'a> From<&'a Ask> for Asked<'a> {
-    fn from(ask: &'a Ask) -> Asked<'a> {
-        Asked {
+impl<'a> From<&'a Ask> for Sent<'a> {
+    fn from(ask: &'a Ask) -> Sent<'a> {
+        Sent {
             headers: &ask.request.headers,
             path: &ask.path,
             policy: ask.policy.as_deref(),
             targets: &ask.site.targeted_fields,
+            asked: ask.asking.is_some(),
         }
     }
 }
@@ -85,12 +89,18 @@ pub(super) fn decide(
     delimited_by_close: bool,
     limit: impl Fn(bool) -> u64,
 ) -> Decision {
-    let asked = Asked::from(ask);
-    let directives = Directives::said_to(asked.targets, &head.headers);
-    let policy = asked.policy;
-    let freshness = freshness_of(&head, head.status, &head.headers, policy, &directives);
-    let selecting = selecting(&head.headers, asked.headers);
-    let storable = may_keep(&head, asked, &directives).and(if delimited_by_close {
+    let sent = Sent::from(ask);
+    let directives = Directives::said_to(sent.targets, &head.headers);
+    let policy = sent.policy;
+    let freshness = freshness_of(&head, head.status, &head.headers, sent, &directives);
+    let selecting = selecting(&head.headers, sent.headers);
+    let (yes, allowed) = match ask.asking.as_ref().map(|asking| judged(asking, &head, ask)) {
+        None => (None, Ok(())),
+        Some(Answer::Current(yes) | Answer::Brings(yes)) => (Some(yes), Ok(())),
+        Some(Answer::Failed) => (None, Err("failed")),
+        Some(Answer::Other | Answer::No) => (None, Err("not-allowed")),
+    };
+    let storable = allowed.and(may_keep(&head, sent, &directives)).and(if delimited_by_close {
         Err("close-delimited")
     } else if length.is_some_and(|length| length > limit(content_tag(&head.headers, policy).is_some())) {
         Err("too-long")
@@ -104,7 +114,7 @@ pub(super) fn decide(
         _ => Ok(()),
     };
     let Head { status, headers, server, requested, .. } = head;
-    let kept = storable.is_ok();
+    let (kept, tag) = (storable.is_ok(), content_tag(&headers, policy));
     let own_fields = directives.unstored_fields().cloned().collect();
     let head = FillHead {
         status,
@@ -116,27 +126,44 @@ pub(super) fn decide(
         born,
         shared,
         kept,
+        tag,
+        yes,
         server,
         requested,
     };
     Decision { head, storable }
 }
 
-fn may_keep(head: &Head, asked: Asked<'_>, directives: &Directives) -> Result<(), &'static str> {
-    let policy = asked.policy;
+/// What an answer means for the learner in whose name it was asked.
+pub(super) fn judged(asking: &Asking, head: &Head, ask: &Ask) -> Answer {
+    let policy = ask.policy.as_deref();
+    let tag = content_tag(&head.headers, policy);
+    let vouched = asking.learner().is_vouched();
+    let said = Evidence { status: head.status, headers: &head.headers, tag: tag.as_ref(), vouched };
+    let stored =
+        ask.replaces.as_ref().and_then(|old| Some(Known { tag: old.content_tag()?, headers: &old.headers }));
+    let coming =
+        ask.coming.as_ref().and_then(|head| Some(Known { tag: head.tag.as_ref()?, headers: &head.headers }));
+    let known = stored.or(coming);
+    access::judge(asking, &said, known)
+}
+
+fn may_keep(head: &Head, sent: Sent<'_>, directives: &Directives) -> Result<(), &'static str> {
+    let policy = sent.policy;
     may_store(&storable::Exchange {
         method: &Method::GET,
-        request_authorization: asked.headers.contains_key(header::AUTHORIZATION),
-        request_cookie_sent: asked.headers.contains_key(header::COOKIE),
+        request_authorization: sent.headers.contains_key(header::AUTHORIZATION),
+        request_cookie_sent: sent.headers.contains_key(header::COOKIE),
         request_no_store: false,
         status: head.status,
         headers: &head.headers,
         directives,
-        path_extension: extension(asked.path),
+        path_extension: extension(sent.path),
         lifetime_by_rule: policy
             .is_some_and(|policy| policy.lifetime.is_some_and(|lifetime| !lifetime.is_zero())),
         shared_by_rule: policy.is_some_and(|policy| policy.shared),
         private_by_rule: policy.is_some_and(|policy| policy.lift_private),
+        asked_by_rule: sent.asked,
         storable_status_by_rule: policy.is_some_and(|policy| speaks_for(policy, head.status)),
         stale_by_rule: policy.is_some_and(|p| p.stale_while_revalidate.or(p.stale_if_error).is_some()),
         received: head.received,
@@ -149,7 +176,7 @@ fn may_keep(head: &Head, asked: Asked<'_>, directives: &Directives) -> Result<()
 pub(super) fn freshened(
     old: &StoredResponse,
     head: &Head,
-    asked: Asked<'_>,
+    sent: Sent<'_>,
     born: Number,
 ) -> Option<StoredResponse> {
     let merged = Head {
@@ -159,10 +186,10 @@ pub(super) fn freshened(
         requested: head.requested,
         received: head.received,
     };
-    let directives = Directives::said_to(asked.targets, &merged.headers);
-    may_keep(&merged, asked, &directives).ok()?;
-    let freshness = freshness_of(head, old.status, &merged.headers, asked.policy, &directives);
-    let (etag, last_modified) = validators(&merged.headers, asked.policy);
+    let directives = Directives::said_to(sent.targets, &merged.headers);
+    may_keep(&merged, sent, &directives).ok()?;
+    let freshness = freshness_of(head, old.status, &merged.headers, sent, &directives);
+    let (etag, last_modified) = validators(&merged.headers, sent.policy);
     Some(StoredResponse::new(StoredParts {
         status: old.status,
         headers: stored_fields(without(merged.headers, directives.unstored_fields()), old.length),
@@ -220,14 +247,18 @@ fn freshness_of(
     head: &Head,
     status: StatusCode,
     headers: &HeaderMap,
-    policy: Option<&Policy>,
+    sent: Sent<'_>,
     directives: &Directives,
 ) -> Freshness {
     let date = freshness::date(headers, head.received);
     let lifetime = freshness::lifetime(status, headers, directives, date);
     let initial_age = freshness::initial_age(&head.headers, head.requested, head.received);
     let mut freshness = Freshness::new(lifetime, directives, initial_age, head.received);
-    let Some(policy) = policy else { return freshness };
+    let Some(policy) = sent.policy else { return freshness };
+    if sent.asked && freshness::explicit_lifetime(headers, directives, date).is_none() {
+        // What came with somebody's credentials is never fresh by a guess.
+        freshness.lifetime = 0;
+    }
     if let Some(lifetime) = policy.lifetime.filter(|_| speaks_for(policy, status)) {
         freshness.lifetime = lifetime.as_secs().saturating_add(initial_age);
         freshness.validate_always = false;

@@ -4,12 +4,9 @@ use crate::{
     cache::{Key, StoredResponse},
     fill::{
         Fills,
-        decide::{self, Asked},
+        decide::{self, Sent},
     },
-    http_caching::{
-        freshen::{self, HeadSays},
-        groups,
-    },
+    http_caching::freshen::{self, HeadSays},
     ledger::Number,
     origin::Head,
     rules::Policy,
@@ -50,17 +47,15 @@ impl Fills {
     }
 
     async fn freshen_by_head(&self, stored: &StoredResponse, heard: &Heard<'_>, answer: &Head) {
-        let asked = Asked {
+        let sent = Sent {
             headers: heard.sent,
             path: heard.path,
             policy: heard.policy,
             targets: &heard.site.targeted_fields,
+            asked: false,
         };
-        let Some(new) = decide::freshened(stored, answer, asked, heard.born).map(Arc::new) else { return };
-        let grouped = groups::named(&groups::CACHE_GROUPS, &new.headers);
-        if !self.groups.cover(heard.key, &grouped, answer.requested) {
-            // If something else stands there by now, that is the younger one.
-            self.tiers.freshen(heard.key, &new).await;
-        }
+        let Some(new) = decide::freshened(stored, answer, sent, heard.born).map(Arc::new) else { return };
+        // If something else stands there by now, that is the younger one.
+        self.freshen(heard.key, &new, answer.requested).await;
     }
 }

@@ -3,6 +3,7 @@
 //! A request that finds nothing it may be answered from *obtains* a response: it joins a fill under way or begins one,
 //! waits for the head, and reads the growing body at its own pace.
 
+mod asked;
 mod bodies;
 mod decide;
 mod growing;
@@ -16,22 +17,22 @@ mod request;
 mod slice;
 mod table;
 mod task;
+mod wanted;
 
 use crate::{
-    cache::{Body, CHUNK, CacheSettings, ChunkId, Groups, Key, Selecting, Slot, StoredResponse, Tiers, Use},
+    access::{Checks, Leave},
+    cache::{Body, CacheSettings, ChunkId, Groups, Key, Selecting, Slot, StoredResponse, Tiers, Use},
     clock,
-    http_caching::{RequestDirectives, groups},
+    http_caching::groups,
     ledger::{Ledger, Number},
-    origin::Origin,
-    rules::Policy,
-    site::{Mounted, Site},
     telemetry::Metrics,
 };
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use slice::Source;
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 use task::{Ask, Fill, Phase};
 
+pub use asked::{Asked, Told};
 pub use bodies::Bodies;
 pub use decide::VIA;
 pub use growing::{Cut, Growing, RunId, Window};
@@ -40,11 +41,10 @@ pub use reader::Reader;
 pub use rehearse::Rehearsed;
 pub use request::{own_fields, says_more};
 pub use task::{Failure, FillHead};
+pub use wanted::{Span, Wanted};
 
 /// Fills that may die before their head for one waiter before it gives up.
 const ATTEMPTS: u8 = 3;
-/// From here on a part of a body nothing is known of is asked for by itself, bytes. What is before comes as fast with the whole.
-const FAR: u64 = 4 * CHUNK as u64;
 /// Fills one request may leave because what they brought is for others.
 const LEAVES: u8 = 4;
 
@@ -54,78 +54,12 @@ pub struct Fills {
     bodies: Arc<bodies::Bodies>,
     tiers: Tiers,
     ledger: Arc<Ledger>,
+    checks: Arc<Checks>,
     metrics: Arc<Metrics>,
     settings: CacheSettings,
     /// Bytes of the disk tier's largest folder.
     largest_folder: Option<u64>,
     groups: Groups,
-}
-
-/// What a request wants that nothing stored can give.
-pub struct Wanted<'a> {
-    /// Its key.
-    pub key: &'a Key,
-    /// Its site.
-    pub site: &'a Arc<Site>,
-    /// Policy of the rule, if one says cache.
-    pub policy: Option<&'a Arc<Policy>>,
-    /// The storage it is fetched from, if not from the site's origin.
-    pub mount: Option<&'a Arc<Mounted>>,
-    /// Normalised path.
-    pub path: &'a str,
-    /// Query as sent to the origin.
-    pub query: Option<&'a str>,
-    /// `Host` as sent to the origin.
-    pub origin_host: http::HeaderValue,
-    /// Fields the edge adds to what a fill sends.
-    pub added: HeaderMap,
-    /// The client's end-to-end fields.
-    pub client: &'a HeaderMap,
-    /// Selecting fields the slot is known to have.
-    pub selecting: Vec<HeaderName>,
-    /// A stored response to validate, if it is stale by age alone.
-    pub validates: Option<Arc<StoredResponse>>,
-    /// What the request wants of a stored response.
-    pub wishes: RequestDirectives,
-    /// A body that is stored and not there, nor can what is missing be had: what has it is of no use.
-    pub lacks: Option<Arc<Body>>,
-    /// It was looked for on disk.
-    pub looked_below: bool,
-    /// The part of the body that is wanted, if a part will do.
-    pub span: Option<Span>,
-}
-
-impl Wanted<'_> {
-    /// Where it is fetched from.
-    fn origin(&self) -> &Arc<Origin> {
-        self.mount.map_or(&self.site.origin, |mount| &mount.origin)
-    }
-}
-
-/// Bytes that a request wants of a body whose length is not known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// First byte.
-    pub first: u64,
-    /// Last byte, itself included; `None`: to the end.
-    pub last: Option<u64>,
-}
-
-impl Span {
-    /// The first byte of its first chunk.
-    fn start(self) -> u64 {
-        self.first / CHUNK as u64 * CHUNK as u64
-    }
-
-    /// The byte behind its last chunk.
-    fn end(self) -> Option<u64> {
-        self.last.map(|last| (last / CHUNK as u64).saturating_add(1).saturating_mul(CHUNK as u64))
-    }
-
-    /// Where nothing is known of a body, it is asked for from its first byte unless what is wanted is far behind that.
-    fn is_far(self) -> bool {
-        self.first >= FAR
-    }
 }
 
 /// What came of it.
@@ -160,6 +94,11 @@ pub enum Obtained {
 }
 
 impl Obtained {
+    /// Whether the LMS said yes to whoever this was brought for.
+    pub fn is_hers(&self) -> bool {
+        matches!(self, Obtained::Filling { head, began: true, .. } if head.yes.is_some())
+    }
+
     /// What a stale response may stand in for (RFC 5861 §4): no answer, or one that says the origin failed.
     pub fn is_error(&self) -> bool {
         match self {
@@ -176,18 +115,24 @@ impl Fills {
     pub fn new(
         tiers: Tiers,
         ledger: Arc<Ledger>,
+        checks: Arc<Checks>,
         metrics: Arc<Metrics>,
         settings: CacheSettings,
         largest_folder: Option<u64>,
     ) -> Arc<Fills> {
         let (table, bodies, groups) = (table::Table::new(), Arc::default(), Groups::from(clock::now()));
-        Arc::new(Fills { table, bodies, tiers, ledger, metrics, settings, largest_folder, groups })
+        Arc::new(Fills { table, bodies, tiers, ledger, checks, metrics, settings, largest_folder, groups })
     }
 
     /// For a request with these fields, waiting for a fill of this key is not worth while: the last answer could not be
     /// shared.
     pub fn passes(&self, key: &Key, headers: &HeaderMap) -> bool {
         self.table.passes(key, headers)
+    }
+
+    /// Where the LMS is asked who may have something.
+    pub fn checks(&self) -> &Arc<Checks> {
+        &self.checks
     }
 
     /// A fill of this key is under way, which others may join.
@@ -241,8 +186,10 @@ impl Fills {
                     leaves += 1;
                     fill.cover();
                 }
-                Phase::Head(head) => match heed(&head, began, wanted.client) {
+                Phase::Head(head) => match heed(&head, began, &wanted) {
                     Heed::Reads => return Obtained::Filling { head, body, began },
+                    // What was said to one learner says nothing to the next: her request takes the place of the former.
+                    Heed::GoesItself if fill.ask.asking.is_some() && attempt + 1 < ATTEMPTS => attempt += 1,
                     Heed::Leaves if leaves < LEAVES => {
                         leaves += 1;
                         wanted.selecting.extend_from_slice(head.selecting.names());
@@ -289,8 +236,7 @@ impl Fills {
         begin: Begin,
     ) -> Result<(Arc<Fill>, Reader, bool), Instead> {
         let joined = self.table.join_or_begin(
-            wanted.key,
-            wanted.span,
+            wanted,
             |fill| self.may_join(fill, wanted, begin),
             || {
                 // Noted before any request leaves: a purge from here on covers what this fill brings. And not before others
@@ -306,7 +252,7 @@ impl Fills {
                     None if self.tiers.may_be_below(wanted.key) => return Err(Instead::LooksBelow),
                     None => {}
                 }
-                Ok(Arc::new(Fill::new(self, ask(wanted, self.replaces(wanted), begin), born)))
+                Ok(Fill::new(self, self.ask(wanted, self.replaces(wanted), begin), born))
             },
         );
         joined.map(|(fill, reader, began)| {
@@ -317,9 +263,11 @@ impl Fills {
         })
     }
 
-    /// A reader of a stored body for the bytes `first..=last`. What no tier has of it is asked for where `wanted` would be.
+    /// A reader of a stored body for the bytes `first..=last`, for who has leave. What no tier has of it is asked for where
+    /// `wanted` would be.
     pub fn read(
         self: &Arc<Self>,
+        leave: &Leave,
         stored: &StoredResponse,
         wanted: &Wanted<'_>,
         first: u64,
@@ -327,7 +275,7 @@ impl Fills {
     ) -> Reader {
         let growing = self.grow(&stored.body);
         growing.fetches(&Source::of_stored(self, wanted, stored));
-        let mut reader = Reader::new(&growing, first);
+        let mut reader = Reader::new(&growing, first).of(leave.learner()).under(leave.clone());
         reader.turn_to(first, Some(last));
         reader
     }
@@ -353,8 +301,12 @@ impl Fills {
 
     /// Whether what `fill` brings may be for this request, as far as is known by now.
     fn may_join(&self, fill: &Fill, wanted: &Wanted<'_>, begin: Begin) -> bool {
-        !begin.alone
-            && fill.fits(wanted.client)
+        !begin.alone && wanted.leave.is_some() && self.suits(fill, wanted)
+    }
+
+    /// Whether what `fill` brings may be what this request wants.
+    fn suits(&self, fill: &Fill, wanted: &Wanted<'_>) -> bool {
+        fill.fits(wanted.client)
             && !fill.is_covered()
             && fill.has(wanted.span)
             && !self.covered(wanted, fill.born)
@@ -368,14 +320,25 @@ impl Fills {
 
     /// What of a slot that came since the request looked may serve it.
     fn serves(&self, wanted: &Wanted<'_>, slot: &Slot) -> Option<Arc<StoredResponse>> {
+        wanted.leave.as_ref()?;
         let stored = slot.select(wanted.client)?;
         if wanted.lacks.as_ref().is_some_and(|lacked| Arc::ptr_eq(lacked, &stored.body)) {
+            return None;
+        }
+        if wanted.current.as_ref().is_some_and(|tag| stored.content_tag() != Some(tag)) {
             return None;
         }
         let had = stored.content_tag().is_some() || self.tiers.may_have(&stored.body);
         let fresh = matches!(stored.usable(&wanted.wishes, clock::now()), Use::Fresh { .. });
         let serves = had && fresh && !self.outdated(wanted, stored);
         serves.then(|| stored.clone())
+    }
+
+    /// Puts a response that was brought up to date in the place of the former. Not where that has gone, or one of its groups was
+    /// made outdated since the question left.
+    async fn freshen(&self, key: &Key, new: &Arc<StoredResponse>, requested: SystemTime) -> bool {
+        let grouped = groups::named(&groups::CACHE_GROUPS, &new.headers);
+        !self.groups.cover(key, &grouped, requested) && self.tiers.freshen(key, new).await
     }
 
     fn outdated(&self, wanted: &Wanted<'_>, stored: &StoredResponse) -> bool {
@@ -414,10 +377,12 @@ enum Heed {
 /// The second decision on joining, with all that the head says; the first was made before there was one. What came for a
 /// request itself is not for it either if it was chosen by fields that the fill did not send; a failure is the same in every
 /// variant.
-fn heed(head: &FillHead, began: bool, client: &HeaderMap) -> Heed {
-    if !began && head.shared.is_err() {
+fn heed(head: &FillHead, began: bool, wanted: &Wanted<'_>) -> Heed {
+    // The LMS has told this learner that it is current: no matter that it must be validated at each use.
+    let told = || head.kept && wanted.current.as_ref().is_some_and(|tag| head.tag.as_ref() == Some(tag));
+    if !began && head.shared.is_err() && !told() {
         Heed::GoesItself
-    } else if !head.selecting.matches(client) && !says_failed(head.status) {
+    } else if !head.selecting.matches(wanted.client) && !says_failed(head.status) {
         Heed::Leaves
     } else {
         Heed::Reads
@@ -432,7 +397,17 @@ struct Begin {
     attempt: u8,
 }
 
-/// What the fill for a request sends and is joined by.
+impl Fills {
+    /// What the fill for a request sends and is joined by.
+    fn ask(&self, wanted: &Wanted<'_>, replaces: Option<Arc<StoredResponse>>, begin: Begin) -> Ask {
+        Ask {
+            asking: wanted.learner.as_ref().map(|learner| self.checks.asking(learner)),
+            ..ask(wanted, replaces, begin)
+        }
+    }
+}
+
+/// The same, but for who is asked for.
 fn ask(wanted: &Wanted<'_>, replaces: Option<Arc<StoredResponse>>, begin: Begin) -> Ask {
     let mut request = request::get(wanted);
     let assumed = Selecting::new(wanted.selecting.clone(), &request.headers);
@@ -450,8 +425,10 @@ fn ask(wanted: &Wanted<'_>, replaces: Option<Arc<StoredResponse>>, begin: Begin)
         path: wanted.path.to_owned(),
         query: wanted.query.map(str::to_owned),
         request,
+        asking: None,
         span,
         replaces,
+        coming: None,
         conditional,
         assumed,
         alone: begin.alone,

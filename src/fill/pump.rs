@@ -35,10 +35,15 @@ const LAGGED: Cut = Cut { fault: Fault::Client, word: "lagged" };
 /// Asks an origin in its turn.
 pub(super) async fn ask(origin: &Arc<Origin>, request: OriginRequest) -> Result<Exchange, Failure> {
     let permit = origin.admit().await.map_err(|Busy { retry_after }| Failure::Busy { retry_after })?;
-    origin.fetch(permit, request).await.map_err(|error| match error {
+    origin.fetch(permit, request).await.map_err(failure_of)
+}
+
+/// What a request comes to that got no answer.
+pub(super) fn failure_of(error: OriginError) -> Failure {
+    match error {
         OriginError::Closed | OriginError::Protocol => Failure::BrokenOff { word: error.word() },
         error => Failure::Origin(error),
-    })
+    }
 }
 
 /// Counts an exchange that brings what is to be stored.

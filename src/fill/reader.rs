@@ -1,6 +1,7 @@
 //! A reader of a body: what a run holds, else what a tier has, else what it has the origin asked for.
 
 use crate::{
+    access::{Learner, Leave},
     cache::{CHUNK, ChunkId, Raised},
     fill::{
         growing::{Begun, Cut, Found, Growing},
@@ -19,10 +20,15 @@ use std::{
 /// A chunk is in no tier any more, and nothing says that the origin still has the same bytes.
 const MISSING: Cut = Cut { fault: Fault::Edge, word: "chunk-missing" };
 
+/// Her leave was taken back while she read.
+const FORGOTTEN: Cut = Cut { fault: Fault::Client, word: "access-forgotten" };
+
 /// One reader of a body, for the bytes `at..end`. Holds one piece at most, and one chunk that is read from disk: what it handed
 /// over it has let go.
 pub struct Reader {
     growing: Arc<Growing>,
+    /// Leave to read; none where it is the answer to the reader's own request.
+    leave: Option<Leave>,
     place: usize,
     at: u64,
     end: u64,
@@ -38,7 +44,21 @@ impl Reader {
     /// A reader from `at` on.
     pub fn new(growing: &Arc<Growing>, at: u64) -> Reader {
         let (growing, place) = (growing.clone(), growing.sit(at));
-        Reader { growing, place, at, end: u64::MAX, ahead: None, raised: None, lacked: None }
+        Reader { growing, leave: None, place, at, end: u64::MAX, ahead: None, raised: None, lacked: None }
+    }
+
+    /// What is missing may be asked for in this learner's name as long as she reads.
+    pub(super) fn of(self, learner: Option<&Arc<Learner>>) -> Reader {
+        if let Some(learner) = learner {
+            self.growing.speaks(self.place, learner);
+        }
+        self
+    }
+
+    /// Reads no longer than this leave stands.
+    pub fn under(mut self, leave: Leave) -> Reader {
+        self.leave = Some(leave);
+        self
     }
 
     /// Turns the reader to the bytes from `first` to `last` (or the end).
@@ -68,6 +88,9 @@ impl Reader {
 
     /// The next piece; what is in no tier and does not come is asked for if `asks`, else the body is cut there.
     fn poll_piece(&mut self, cx: &mut Context<'_>, asks: bool) -> Poll<Option<Result<Bytes, Cut>>> {
+        if self.leave.as_ref().is_some_and(|leave| !leave.stands()) {
+            return Poll::Ready(Some(Err(FORGOTTEN)));
+        }
         if let Some(ahead) = self.ahead.take() {
             return Poll::Ready(Some(Ok(ahead)));
         }

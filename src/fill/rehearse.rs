@@ -2,8 +2,9 @@
 
 use crate::{
     cache::StoredResponse,
-    fill::{Begin, Fills, Wanted, ask, request},
+    fill::{Begin, Fills, Wanted, request},
     origin::OriginRequest,
+    rules::Asked,
 };
 use http::header;
 
@@ -39,8 +40,8 @@ impl Fills {
                 Rehearsed::Joins { request: fill.ask.request.clone(), conditional: fill.ask.conditional }
             }
             None => {
-                let ask = ask(wanted, self.replaces(wanted), begin);
-                Rehearsed::Begins { request: ask.request, conditional: ask.conditional, alone }
+                let ask = self.ask(wanted, self.replaces(wanted), begin);
+                Rehearsed::Begins { request: ask.sends(), conditional: ask.conditional, alone }
             }
         }
     }
@@ -50,6 +51,22 @@ impl Fills {
         let tag = stored.content_tag()?.clone();
         let mut request = request::get(wanted);
         request.headers.insert(header::IF_RANGE, tag);
+        if let Some(learner) = &wanted.learner {
+            learner.show(&mut request.headers);
+        }
         Some(request)
+    }
+
+    /// What [`Fills::ask_lms`] would send first, where no fill is under way, and whether it names a validator.
+    pub fn rehearse_check(&self, wanted: &Wanted<'_>, policy: &Asked) -> (OriginRequest, bool) {
+        let endpoint = policy.check.as_ref().and_then(|check| check.fill(wanted.path));
+        match (&wanted.learner, endpoint, &wanted.validates) {
+            (Some(learner), Some(target), _) => (request::check(wanted, learner, target), false),
+            (_, None, Some(stored)) if stored.content_tag().is_some() => {
+                let ask = self.ask(wanted, Some(stored.clone()), Begin::default());
+                (ask.sends(), true)
+            }
+            _ => (self.ask(wanted, None, Begin::default()).sends(), false),
+        }
     }
 }

@@ -5,11 +5,14 @@
 //! is no fill at all but relayed, so that no field outside the key can shape what others get (G26).
 
 use crate::{
-    cache::StoredResponse, fill::Wanted, http_caching::vary, origin::OriginRequest, rules::Policy,
-    site::Mounted,
+    access::Learner, cache::StoredResponse, fill::Wanted, http_caching::vary, origin::OriginRequest,
+    rules::Policy, site::Mounted,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use std::borrow::Cow;
+
+/// Tells a check endpoint what is asked for: path and query.
+const ORIGINAL: HeaderName = HeaderName::from_static("x-original-uri");
 
 /// Fields that go along where no rule speaks for the path.
 const STANDARD: [HeaderName; 7] = [
@@ -125,6 +128,16 @@ pub(super) fn get(wanted: &Wanted<'_>) -> OriginRequest {
         None => path.into_owned(),
     };
     OriginRequest { method: Method::GET, target, host: wanted.origin_host.clone(), headers, upgrade: None }
+}
+
+/// The request that asks a check endpoint, in the name of `learner`.
+pub(super) fn check(wanted: &Wanted<'_>, learner: &Learner, target: String) -> OriginRequest {
+    let mut request = get(wanted);
+    if let Ok(original) = HeaderValue::try_from(&request.target) {
+        request.headers.insert(ORIGINAL, original);
+    }
+    learner.show(&mut request.headers);
+    OriginRequest { target, ..request }
 }
 
 /// The fields of a fill.

@@ -4,6 +4,7 @@
 //! believed that the answer does not say itself: its validator, its coding, its positions and the length of the whole.
 
 use crate::{
+    access::{Learner, essence},
     cache::{Key, StoredResponse},
     fill::{
         Fills, Wanted,
@@ -25,6 +26,9 @@ const CHANGED: Cut = Cut { fault: Fault::Origin, word: "other-validator" };
 /// The origin gives no parts of this body.
 const NO_PARTS: Cut = Cut { fault: Fault::Origin, word: "no-parts" };
 
+/// None of those who read may have more of this body.
+const NOT_ALLOWED: Cut = Cut { fault: Fault::Origin, word: "not-allowed" };
+
 /// Where the missing chunks of a body can be had.
 pub(super) struct Source {
     fills: Arc<Fills>,
@@ -35,6 +39,8 @@ pub(super) struct Source {
     /// The validator that names these bytes and no others.
     tag: Option<HeaderValue>,
     coding: Option<HeaderValue>,
+    /// The media type, where the LMS is asked in the name of whoever reads: what has another is what it says to who may not.
+    guarded: Option<Vec<u8>>,
 }
 
 /// What an origin answered that was asked for a part.
@@ -48,6 +54,8 @@ enum Answer {
     NoParts,
     /// It cannot do its work just now, which says nothing of the bytes.
     NotNow,
+    /// The learner in whose name it was asked may not have them.
+    Denied,
     Failed(Failure),
 }
 
@@ -64,14 +72,17 @@ impl Source {
             request.headers.remove(name);
         }
         let (origin, key, coding) = (ask.origin().clone(), ask.key.clone(), coding(headers));
-        Arc::new(Source { fills: fills.clone(), origin, key, request, tag, coding })
+        let guarded = ask.asking.is_some().then(|| essence(headers));
+        Arc::new(Source { fills: fills.clone(), origin, key, request, tag, coding, guarded })
     }
 
     /// Where what is missing of a stored response can be had by who wants it.
     pub(super) fn of_stored(fills: &Arc<Fills>, wanted: &Wanted<'_>, stored: &StoredResponse) -> Arc<Source> {
         let (origin, key) = (wanted.origin().clone(), wanted.key.clone());
         let (request, tag) = (request::get(wanted), stored.content_tag().cloned());
-        Arc::new(Source { fills: fills.clone(), origin, key, request, tag, coding: coding(&stored.headers) })
+        let (coding, guarded) =
+            (coding(&stored.headers), wanted.learner.is_some().then(|| essence(&stored.headers)));
+        Arc::new(Source { fills: fills.clone(), origin, key, request, tag, coding, guarded })
     }
 
     /// Whether its validator names these bytes and no others.
@@ -85,10 +96,45 @@ impl Source {
         growing.fetches_no_more();
     }
 
-    /// Asks for the bytes from `start` to before `end`, or to the body's end; or for the whole.
-    async fn ask(&self, range: Option<(u64, Option<u64>)>, length: Option<u64>) -> Answer {
+    /// Asks for the bytes from `start` to before `end`, or to the body's end; or for the whole. Where the LMS decides who may
+    /// have them, in the name of those who read, one after the other, until one may.
+    async fn ask(&self, growing: &Growing, range: Option<(u64, Option<u64>)>, length: Option<u64>) -> Answer {
+        if self.guarded.is_none() {
+            return self.ask_for(None, range, length).await;
+        }
+        let mut denied = Vec::new();
+        while let Some(learner) = self.sponsor(growing, &denied) {
+            let asking = self.fills.checks.asking(&learner);
+            match self.ask_for(Some(&learner), range, length).await {
+                Answer::Denied => {
+                    self.fills.checks.deny(&asking);
+                    denied.push(*learner.key());
+                }
+                answer => return answer,
+            }
+        }
+        Answer::Denied
+    }
+
+    /// Who of those who read is asked for next: first who has a yes that is kept.
+    fn sponsor(&self, growing: &Growing, denied: &[[u8; 32]]) -> Option<Arc<Learner>> {
+        let mut readers = growing.learners();
+        readers.retain(|learner| !denied.contains(learner.key()));
+        let first = readers.iter().position(|learner| self.fills.checks.kept(learner).is_some());
+        (!readers.is_empty()).then(|| readers.swap_remove(first.unwrap_or_default()))
+    }
+
+    async fn ask_for(
+        &self,
+        learner: Option<&Learner>,
+        range: Option<(u64, Option<u64>)>,
+        length: Option<u64>,
+    ) -> Answer {
         let Some(tag) = &self.tag else { return Answer::NoParts };
         let mut request = self.request.clone();
+        if let Some(learner) = learner {
+            learner.show(&mut request.headers);
+        }
         if let Some((start, end)) = range {
             request.headers.insert(header::RANGE, range_field(start, end));
             request.headers.insert(header::IF_RANGE, tag.clone());
@@ -97,11 +143,17 @@ impl Source {
             Ok(exchange) => exchange,
             Err(failure) => return Answer::Failed(failure),
         };
-        if matches!(head.status, StatusCode::NOT_FOUND | StatusCode::GONE) {
+        let guarded = self.guarded.as_ref();
+        if guarded.is_none() && matches!(head.status, StatusCode::NOT_FOUND | StatusCode::GONE) {
             return Answer::Changed;
         }
         if is_failure(head.status) {
             return Answer::NotNow;
+        }
+        let parts = matches!(head.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
+        let names = head.headers.contains_key(header::ETAG);
+        if guarded.is_some_and(|kind| !parts || !names || essence(&head.headers) != *kind) {
+            return Answer::Denied;
         }
         if !matches!(head.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
             return Answer::NoParts;
@@ -140,13 +192,13 @@ async fn bring(source: Arc<Source>, growing: Arc<Growing>, id: RunId, range: Opt
         widen(&growing, id).await;
     }
     let range = range.map(|(start, end)| (start, Some(growing.progress(id).2.unwrap_or(end))));
-    let mut answer = source.ask(range, length).await;
+    let mut answer = source.ask(&growing, range, length).await;
     if range.is_some() && matches!(answer, Answer::Whole(_) | Answer::NoParts) {
         if !growing.begin_again(id) {
             return;
         }
         if matches!(answer, Answer::NoParts) {
-            answer = source.ask(None, length).await;
+            answer = source.ask(&growing, None, length).await;
         }
     }
     let body = match answer {
@@ -156,6 +208,7 @@ async fn bring(source: Arc<Source>, growing: Arc<Growing>, id: RunId, range: Opt
             return run.fails(CHANGED);
         }
         Answer::NoParts | Answer::NotNow => return run.fails(NO_PARTS),
+        Answer::Denied => return run.fails(NOT_ALLOWED),
         Answer::Failed(failure) => return run.fails(Cut { fault: failure.fault(), word: failure.word() }),
     };
     let brought = run.pump(body).await;
@@ -179,7 +232,7 @@ async fn widen(growing: &Growing, run: RunId) {
 /// What continues a run that the origin broke off: from its last sealed chunk, if the origin still has the same bytes.
 pub(super) async fn go_on(growing: &Growing, run: RunId) -> Option<OriginBody> {
     let (source, (start, end)) = (growing.source()?, growing.go_back(run)?);
-    match source.ask(Some((start, end)), growing.body().length()).await {
+    match source.ask(growing, Some((start, end)), growing.body().length()).await {
         Answer::Part(body, part) if growing.body().has_length(part.length) => {
             growing.expect(run, Some(part.end));
             Some(body)
@@ -188,7 +241,12 @@ pub(super) async fn go_on(growing: &Growing, run: RunId) -> Option<OriginBody> {
             source.withdraw(growing).await;
             None
         }
-        Answer::Part(..) | Answer::Whole(_) | Answer::NoParts | Answer::NotNow | Answer::Failed(_) => None,
+        Answer::Part(..)
+        | Answer::Whole(_)
+        | Answer::NoParts
+        | Answer::NotNow
+        | Answer::Denied
+        | Answer::Failed(_) => None,
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::{
     cache::{Key, Selecting},
     clock,
-    fill::{Reader, Span, task::Fill},
+    fill::{Reader, Wanted, task::Fill},
 };
 use http::HeaderMap;
 use std::{
@@ -32,6 +32,17 @@ struct Mark {
 struct Shard {
     fills: HashMap<Key, Vec<Arc<Fill>>>,
     marks: HashMap<Key, Vec<Mark>>,
+    /// How often fills of one of its keys were covered.
+    covers: u64,
+}
+
+impl Shard {
+    fn insert(&mut self, wanted: &Wanted<'_>, fill: Fill) -> (Arc<Fill>, Reader) {
+        let fill = Arc::new(fill);
+        self.fills.entry(wanted.key.clone()).or_default().push(fill.clone());
+        let reader = fill.reader(wanted);
+        (fill, reader)
+    }
 }
 
 /// Fills under way and pass marks.
@@ -50,24 +61,44 @@ impl Table {
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A reader, for `span` or the whole, of a fill under `key` that `joins` accepts, or of the one `begin` makes, in one
+    /// A reader, for the span of `wanted` or the whole, of a fill under its key that `joins` accepts, or of the one `begin` makes, in one
     /// step. Tells whether it was made. What `begin` finds instead is the error.
     pub(super) fn join_or_begin<E>(
         &self,
-        key: &Key,
-        span: Option<Span>,
+        wanted: &Wanted<'_>,
         joins: impl Fn(&Fill) -> bool,
-        begin: impl FnOnce() -> Result<Arc<Fill>, E>,
+        begin: impl FnOnce() -> Result<Fill, E>,
     ) -> Result<(Arc<Fill>, Reader, bool), E> {
+        let key = wanted.key;
         let mut shard = self.shard(key);
         // The youngest first: it is the least likely to be covered.
         if let Some(fill) = shard.fills.get(key).into_iter().flatten().rev().find(|fill| joins(fill)) {
-            return Ok((fill.clone(), fill.reader(span), false));
+            return Ok((fill.clone(), fill.reader(wanted), false));
         }
-        let fill = begin()?;
-        shard.fills.entry(key.clone()).or_default().push(fill.clone());
-        let reader = fill.reader(span);
+        let (fill, reader) = shard.insert(wanted, begin()?);
         Ok((fill, reader, true))
+    }
+
+    /// A fill and its first reader, unless one that `other` accepts is under way, which `instead` makes something of. What
+    /// `begin`, which is told [`Table::covers`], finds instead is the error too.
+    pub(super) fn begin_unless<E>(
+        &self,
+        wanted: &Wanted<'_>,
+        other: impl Fn(&Fill) -> bool,
+        begin: impl FnOnce(u64) -> Result<Fill, E>,
+        instead: impl FnOnce(Arc<Fill>) -> E,
+    ) -> Result<(Arc<Fill>, Reader), E> {
+        let mut shard = self.shard(wanted.key);
+        if let Some(fill) = shard.fills.get(wanted.key).into_iter().flatten().rev().find(|fill| other(fill)) {
+            return Err(instead(fill.clone()));
+        }
+        let fill = begin(shard.covers)?;
+        Ok(shard.insert(wanted, fill))
+    }
+
+    /// A fill and its first reader.
+    pub(super) fn begin(&self, wanted: &Wanted<'_>, fill: Fill) -> (Arc<Fill>, Reader) {
+        self.shard(wanted.key).insert(wanted, fill)
     }
 
     /// The fill is over.
@@ -83,9 +114,17 @@ impl Table {
 
     /// Covers every fill under way for `key`: none of them stores, none is joined any more.
     pub(super) fn cover(&self, key: &Key) {
-        for fill in self.shard(key).fills.get(key).into_iter().flatten() {
+        let mut shard = self.shard(key);
+        shard.covers += 1;
+        for fill in shard.fills.get(key).into_iter().flatten() {
             fill.cover();
         }
+    }
+
+    /// How often fills of this key were covered, or of another: what was asked before and becomes a fill only now is covered if
+    /// there were more since.
+    pub(super) fn covers(&self, key: &Key) -> u64 {
+        self.shard(key).covers
     }
 
     /// The youngest fill under way for `key` that `fits` accepts.

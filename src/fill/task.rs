@@ -1,16 +1,17 @@
 //! One fill: a task owned by nobody's request. Asks, decides, brings, stores.
 
 use crate::{
+    access::{Answer, Asking, Yes},
     cache::{Body, Key, Selecting, StoredResponse},
     fill::{
-        Fills, Span,
-        decide::{self, Asked, Decision},
+        Fills, Span, Wanted,
+        decide::{self, Decision, Sent},
         growing::{Growing, RunId},
         pump::{self, InFlight, Run},
         reader::Reader,
         slice::Source,
     },
-    http_caching::{Freshness, freshen, groups, partial},
+    http_caching::{Freshness, freshen, partial},
     ledger::Number,
     origin::{Exchange, Head, Origin, OriginBody, OriginError, OriginRequest},
     rules::Policy,
@@ -38,11 +39,16 @@ pub(super) struct Ask {
     /// Normalised path and the query sent: what the ledger is asked about.
     pub path: String,
     pub query: Option<String>,
+    /// Without credentials that the LMS is asked about.
     pub request: OriginRequest,
+    /// In whose name it is asked, where the LMS decides who may have it.
+    pub asking: Option<Asking>,
     /// The part that is asked for; none: the whole.
     pub span: Option<Span>,
     /// The stored response that the request is about to validate or replace.
     pub replaces: Option<Arc<StoredResponse>>,
+    /// What another fill brings, about whose validator the LMS is asked.
+    pub coming: Option<Arc<FillHead>>,
     /// The request names a validator of it.
     pub conditional: bool,
     /// Selecting fields known beforehand; only requests with the same values join.
@@ -59,6 +65,15 @@ impl Ask {
     /// Where it is fetched from.
     pub(super) fn origin(&self) -> &Arc<Origin> {
         self.mount.as_ref().map_or(&self.site.origin, |mount| &mount.origin)
+    }
+
+    /// The request as it leaves.
+    pub(super) fn sends(&self) -> OriginRequest {
+        let mut request = self.request.clone();
+        if let Some(asking) = &self.asking {
+            asking.learner().show(&mut request.headers);
+        }
+        request
     }
 }
 
@@ -82,6 +97,10 @@ pub struct FillHead {
     pub shared: Result<(), &'static str>,
     /// It is stored when it came whole.
     pub kept: bool,
+    /// The validator that names this body and no other.
+    pub tag: Option<HeaderValue>,
+    /// Where the LMS decides: it said yes to the learner in whose name it was asked.
+    pub yes: Option<Yes>,
     /// The server that answered.
     pub server: SocketAddr,
     /// When the request left.
@@ -192,21 +211,32 @@ impl Fill {
         self.covered.load(Ordering::Acquire)
     }
 
+    /// Whether it brings, to store it, what has this validator.
+    pub(super) fn brings(&self, tag: &HeaderValue) -> bool {
+        matches!(&*self.phase.borrow(), Phase::Head(head) if head.kept && head.tag.as_ref() == Some(tag))
+    }
+
     /// Whether who asks for `span`, or the whole, can have all of it here.
     pub(super) fn has(&self, span: Option<Span>) -> bool {
         self.body.has_from(span.map_or(0, |span| span.first))
     }
 
-    /// A reader for who asks for `span`, or the whole.
-    pub(super) fn reader(&self, span: Option<Span>) -> Reader {
-        Reader::new(&self.body, span.map_or(0, |span| span.first))
+    /// A reader for what `wanted` says.
+    pub(super) fn reader(&self, wanted: &Wanted<'_>) -> Reader {
+        let reader =
+            Reader::new(&self.body, wanted.span.map_or(0, |span| span.first)).of(wanted.learner.as_ref());
+        match &wanted.leave {
+            Some(leave) => reader.under(leave.clone()),
+            None => reader,
+        }
     }
 
     /// Whether a request with these fields may wait for this fill, as far as is known by now.
     pub(super) fn fits(&self, headers: &HeaderMap) -> bool {
         let may_suit = match &*self.phase.borrow() {
             Phase::Asking | Phase::Freshened(..) => true,
-            Phase::Head(head) => head.selecting.matches(headers),
+            // What the LMS said to one learner alone is for nobody else.
+            Phase::Head(head) => head.selecting.matches(headers) && (head.kept || self.ask.asking.is_none()),
             Phase::Apart | Phase::Dead(_) => false,
         };
         may_suit && !self.ask.alone && self.ask.assumed.matches(headers)
@@ -244,24 +274,34 @@ impl Drop for Ending<'_> {
 pub(super) async fn run(fills: Arc<Fills>, fill: Arc<Fill>) {
     let _in_flight = InFlight::new(&fills.metrics);
     let _ending = Ending { fills: &fills, fill: &fill };
-    let Exchange { head, body } = match pump::ask(fill.ask.origin(), fill.ask.request.clone()).await {
-        Ok(exchange) => exchange,
+    match pump::ask(fill.ask.origin(), fill.ask.sends()).await {
+        Ok(exchange) => bring(&fills, &fill, exchange).await,
         Err(failure) => {
             fills.metrics.fills_failed.with_label_values(&[failure.fault().as_str()]).inc();
             fill.phase.send_replace(Phase::Dead(failure));
-            return;
         }
-    };
-    if let Some((head, run)) = answered(&fills, &fill, head, &body).await {
-        let run = Run::new(&fills, &fill.body, run, &fill.ask.key, fill.ask.unread);
+    }
+}
+
+/// Runs a fill whose answer is there: a check has brought it.
+pub(super) async fn go_on(fills: Arc<Fills>, fill: Arc<Fill>, exchange: Exchange) {
+    let _in_flight = InFlight::new(&fills.metrics);
+    let _ending = Ending { fills: &fills, fill: &fill };
+    bring(&fills, &fill, exchange).await;
+}
+
+/// Brings an answer to its end, and stores it if it may be.
+async fn bring(fills: &Arc<Fills>, fill: &Fill, Exchange { head, body }: Exchange) {
+    if let Some((head, run)) = answered(fills, fill, head, &body).await {
+        let run = Run::new(fills, &fill.body, run, &fill.ask.key, fill.ask.unread);
         match run.pump(body).await {
             Ok(()) => {
-                store(&fills, &fill, &head).await;
+                store(fills, fill, &head).await;
                 run.ends();
             }
             Err(cut) => {
                 if fill.body.can_fetch() && !fill.body.body().is_unknown() {
-                    store(&fills, &fill, &head).await;
+                    store(fills, fill, &head).await;
                 }
                 run.fails(cut);
             }
@@ -302,18 +342,22 @@ async fn answered(
         });
     if let Err(word) = storable {
         fills.metrics.not_stored.with_label_values(&[word]).inc();
-        if let Some(old) = fill.ask.replaces.as_ref().filter(|_| !decide::is_failure(head.status)) {
+        // What is said to one learner alone says nothing of what is stored for others.
+        let speaks = fill.ask.asking.is_none() || head.yes.is_some();
+        if let Some(old) = fill.ask.replaces.as_ref().filter(|_| speaks && !decide::is_failure(head.status)) {
             // The origin has something else to say now: what it said before is withdrawn (RFC 9111 §4.3.3, G17).
             fills.tiers.withdraw(&fill.ask.key, &old.body).await;
         }
     }
+    heard(fills, fill, &head);
     match head.shared {
+        _ if fill.ask.asking.is_some() => {}
         Ok(()) => fills.table.unmark(&fill.ask.key, &fill.ask.request.headers),
         // A failure says nothing of what will come, nor does what is outdated.
         Err(_) if is_outdated(fills, fill) || decide::is_failure(head.status) => {}
         Err(_) => fills.table.mark(&fill.ask.key, &head.selecting, fills.settings.pass_mark),
     }
-    let tag = decide::content_tag(&head.headers, fill.ask.policy.as_deref());
+    let tag = head.tag.clone();
     // A part is of use only together with the others.
     if part.is_some() && (storable.is_err() || tag.is_none()) {
         let phase = if storable.is_err() { Phase::Apart } else { Phase::Dead(Failure::NoParts) };
@@ -338,6 +382,15 @@ async fn answered(
     Some((head, run))
 }
 
+/// What the LMS said to the learner in whose name it was asked is remembered, or forgotten.
+fn heard(fills: &Fills, fill: &Fill, head: &FillHead) {
+    match (&fill.ask.asking, &head.yes) {
+        (Some(_), Some(yes)) => drop(fills.checks.remember(yes)),
+        (Some(asking), None) if !decide::is_failure(head.status) => fills.checks.deny(asking),
+        _ => {}
+    }
+}
+
 /// Whether an answer to a request for a part speaks of parts; any other is as if the whole had been asked for.
 fn is_about_parts(status: StatusCode) -> bool {
     matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE)
@@ -349,19 +402,23 @@ async fn validated(fills: &Fills, fill: &Fill, head: &Head) -> Phase {
     let Some(old) = fill.ask.replaces.as_ref().filter(|_| fill.ask.conditional) else {
         return Phase::Dead(Failure::Unasked);
     };
+    if let Some(asking) = &fill.ask.asking {
+        match decide::judged(asking, head, &fill.ask) {
+            Answer::Current(yes) => drop(fills.checks.remember(&yes)),
+            _ => fills.checks.deny(asking),
+        }
+    }
     let new = freshen::is_about(&old.headers, &head.headers)
-        .then(|| decide::freshened(old, head, Asked::from(&fill.ask), fill.born))
+        .then(|| decide::freshened(old, head, Sent::from(&fill.ask), fill.born))
         .flatten();
     let Some(new) = new.map(Arc::new) else {
         fills.tiers.withdraw(key, &old.body).await;
         return Phase::Dead(Failure::OtherValidator);
     };
-    let grouped = groups::named(&groups::CACHE_GROUPS, &new.headers);
-    let covered = fill.is_covered() || fills.groups().cover(key, &grouped, head.requested);
-    if covered || !fills.tiers.freshen(key, &new).await {
+    if fill.is_covered() || !fills.freshen(key, &new, head.requested).await {
         return Phase::Dead(Failure::OtherValidator);
     }
-    if !new.is_fresh() && !is_outdated(fills, fill) {
+    if !new.is_fresh() && fill.ask.asking.is_none() && !is_outdated(fills, fill) {
         fills.table.mark(key, &new.selecting, fills.settings.pass_mark);
     }
     Phase::Freshened(new, head.server)

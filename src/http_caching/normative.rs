@@ -64,6 +64,7 @@ fn stored(method: &Method, status: u16, request: Given<'_>, response: Given<'_>)
         lifetime_by_rule: false,
         shared_by_rule: false,
         private_by_rule: false,
+        asked_by_rule: false,
         storable_status_by_rule: false,
         stale_by_rule: false,
         received: now(),

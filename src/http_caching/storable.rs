@@ -36,6 +36,9 @@ pub struct Exchange<'a> {
     /// A rule asks each client for permission, and says that what is `private` may be stored: lifts an unqualified
     /// [`NotStorable::Private`] only.
     pub private_by_rule: bool,
+    /// The LMS is asked in the learner's own name, and asked again about each other learner: lifts [`NotStorable::Cookie`] and
+    /// [`NotStorable::Authorization`].
+    pub asked_by_rule: bool,
     /// The rule that gives the lifetime speaks for this status.
     pub storable_status_by_rule: bool,
     /// A rule gives a window to serve stale in.
@@ -186,6 +189,9 @@ fn privacy(facts: &Exchange<'_>, explicit: bool) -> Result<(), NotStorable> {
     }
     if said.private == Some(Fields::All) && !facts.private_by_rule {
         return Err(NotStorable::Private);
+    }
+    if facts.asked_by_rule {
+        return Ok(());
     }
     let shareable = said.public || said.s_maxage.is_some();
     if facts.request_authorization && !shareable && !said.must_revalidate {

@@ -35,6 +35,7 @@ fn decide(
         lifetime_by_rule: false,
         shared_by_rule: false,
         private_by_rule: false,
+        asked_by_rule: false,
         storable_status_by_rule: false,
         stale_by_rule: false,
         received: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
@@ -52,6 +53,30 @@ fn check(table: &[Row<'_>], change: impl Fn(&mut Exchange<'_>)) {
 fn rule_lifetime(facts: &mut Exchange<'_>) {
     facts.lifetime_by_rule = true;
     facts.storable_status_by_rule = true;
+}
+
+#[test]
+fn where_the_lms_is_asked_what_speaks_of_one_learner_is_lifted_and_nothing_else() {
+    use NotStorable::{NoStore, Partial, Private, SetCookie, Vary};
+    let hers = |facts: &mut Exchange<'_>| {
+        facts.asked_by_rule = true;
+        facts.private_by_rule = true;
+        facts.request_cookie_sent = true;
+        facts.request_authorization = true;
+    };
+    let table: &[Row<'_>] = &[
+        ("private", 200, &[(CC, "private, max-age=600")], Ok(())),
+        ("private, with a validator alone", 200, &[(CC, "private"), ETAG], Ok(())),
+        ("cookie and credentials", 200, &[FRESH], Ok(())),
+        ("Set-Cookie", 200, &[(CC, "private, max-age=600"), COOKIE], Err(SetCookie)),
+        ("no-store", 200, &[(CC, "private, no-store"), ETAG], Err(NoStore)),
+        ("a part", 206, &[FRESH, ETAG], Err(Partial)),
+        ("Vary: Cookie", 200, &[FRESH, ("vary", "Cookie")], Err(Vary)),
+        ("private fields, which are not stored", 200, &[(CC, "private=\"x-name\", max-age=600")], Ok(())),
+    ];
+    check(table, hers);
+    let private: &[Row<'_>] = &[("private, not lifted", 200, &[(CC, "private, max-age=600")], Err(Private))];
+    check(private, |facts| facts.asked_by_rule = true);
 }
 
 fn everything_by_rule(facts: &mut Exchange<'_>) {

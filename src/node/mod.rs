@@ -10,6 +10,7 @@ mod supervisor;
 mod upgrade;
 
 use crate::{
+    access::Checks,
     cache::{Disk, DiskSettings, Memory, Tiers},
     clock,
     config::Config,
@@ -131,8 +132,9 @@ pub fn run(file: PathBuf, config: Config, upgrade: bool) -> anyhow::Result<()> {
     let disk = disk(&config.disk, &memory, &metrics, predecessor.is_some())?;
     let tiers = Tiers::new(memory, disk);
     let largest_folder = config.disk.folders.iter().map(|folder| folder.limit).max();
+    let cache = config.cache.clone();
     let fills =
-        Fills::new(tiers.clone(), ledger.clone(), metrics.clone(), config.cache.clone(), largest_folder);
+        Fills::new(tiers.clone(), ledger.clone(), Checks::new(), metrics.clone(), cache, largest_folder);
     let sites = ArcSwap::from_pointee(reload::sites(&config, &origins, &ledger, &metrics)?);
     let stray = metrics.rule("", "");
     let accounts = Arc::new(Accounts { log, metrics: metrics.clone(), stray });
@@ -198,6 +200,7 @@ impl Node {
         let parts = self.edge.parts();
         Control {
             ledger: parts.ledger.clone(),
+            checks: parts.fills.checks().clone(),
             metrics: self.metrics.clone(),
             tokens: self.tokens.clone(),
             resolve_url: control::resolve_url(&self.edge),

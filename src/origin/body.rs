@@ -154,6 +154,13 @@ impl OriginBody {
         Some(Tunnel::new(protocol, ahead, line))
     }
 
+    /// It counts by this place from here on, if it still counts.
+    pub(super) fn takes(&mut self, place: Permit) {
+        if self.permit.is_some() {
+            self.permit = Some(place);
+        }
+    }
+
     /// Gives back connection and place once the end was reached.
     fn settle(&mut self) {
         let whole = self.end == Some(Ok(())) && self.sent.load(Ordering::Acquire);

@@ -53,6 +53,8 @@ pub struct Origin {
     settings: Arc<OriginSettings>,
     servers: servers::Servers,
     queue: Arc<queue::Queue>,
+    /// Who may have something is asked apart from what is fetched: neither waits for the other.
+    checks: Arc<queue::Queue>,
     /// Answers by the hundreds of their status, and at last those that never came.
     answers: [IntCounter; 6],
     /// From sending a request to the head of its answer.
@@ -115,12 +117,14 @@ impl Origin {
     /// The file of authorities is not usable, or TLS has no name to verify.
     pub fn new(settings: OriginSettings, metrics: &Metrics) -> Result<Arc<Origin>, OriginConfigError> {
         let settings = Arc::new(settings);
-        let OriginSettings { name, in_flight, queue, queue_wait, .. } = &*settings;
+        let OriginSettings { name, in_flight, checks, queue, queue_wait, .. } = &*settings;
         let answers = ["1xx", "2xx", "3xx", "4xx", "5xx", "error"]
             .map(|class| metrics.origin_requests.with_label_values(&[name.as_str(), class]));
         let seconds = metrics.origin_seconds.with_label_values(&[name.as_str()]);
-        let queue = queue::Queue::new(name, *in_flight, *queue, *queue_wait, metrics);
-        Ok(Arc::new(Origin { servers: servers::Servers::new(&settings)?, settings, queue, answers, seconds }))
+        let checks = queue::Queue::new(*checks, *queue, *queue_wait, metrics.checks_of(name));
+        let queue = queue::Queue::new(*in_flight, *queue, *queue_wait, metrics.requests_of(name));
+        let servers = servers::Servers::new(&settings)?;
+        Ok(Arc::new(Origin { servers, settings, queue, checks, answers, seconds }))
     }
 
     /// What it was made from.
@@ -134,6 +138,21 @@ impl Origin {
     /// [`Busy`]: the queue is full, or the wait was too long.
     pub async fn admit(self: &Arc<Self>) -> Result<Permit, Busy> {
         self.queue.admit().await
+    }
+
+    /// Waits for a place among the access checks in flight.
+    ///
+    /// # Errors
+    /// [`Busy`]: too many wait, or the wait was too long.
+    pub async fn admit_check(self: &Arc<Self>) -> Result<Permit, Busy> {
+        self.checks.admit().await
+    }
+
+    /// An answer to a check whose body is wanted takes a place among the others, if one is free.
+    pub fn no_longer_checks(&self, body: &mut OriginBody) {
+        if let Some(place) = self.queue.try_admit() {
+            body.takes(place);
+        }
     }
 
     /// Sends a request without a body and reads the head of the answer; interim answers are dropped.

@@ -3,8 +3,7 @@
 //! First come, first served. What does not fit is told when to come back: the time the queue needs at the
 //! rate at which places were given back lately.
 
-use crate::{clock, telemetry::Metrics};
-use prometheus::{IntCounter, IntGauge};
+use crate::{clock, telemetry::QueueMetrics};
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -39,9 +38,7 @@ pub(super) struct Queue {
     longest: usize,
     wait: Duration,
     drain: Mutex<Drain>,
-    in_flight: IntGauge,
-    queued: IntGauge,
-    turned_away: IntCounter,
+    metrics: QueueMetrics,
 }
 
 /// How fast places come back while all are taken.
@@ -55,29 +52,26 @@ struct Drain {
 struct Waiting<'a>(&'a Queue);
 
 impl Queue {
-    pub(super) fn new(
-        origin: &str,
-        places: usize,
-        longest: usize,
-        wait: Duration,
-        metrics: &Metrics,
-    ) -> Arc<Queue> {
+    pub(super) fn new(places: usize, longest: usize, wait: Duration, metrics: QueueMetrics) -> Arc<Queue> {
         Arc::new(Queue {
             places: Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS))),
             waiting: AtomicUsize::new(0),
             longest,
             wait,
             drain: Mutex::new(Drain { last: clock::instant(), gap: Duration::ZERO }),
-            in_flight: metrics.origin_in_flight.with_label_values(&[origin]),
-            queued: metrics.origin_queued.with_label_values(&[origin]),
-            turned_away: metrics.origin_turned_away.with_label_values(&[origin]),
+            metrics,
         })
+    }
+
+    /// A place that is free, if there is one.
+    pub(super) fn try_admit(self: &Arc<Self>) -> Option<Permit> {
+        self.places.clone().try_acquire_owned().ok().map(|place| self.permit(place))
     }
 
     /// A place, at once or after at most the configured wait. Dropping the future leaves the queue.
     pub(super) async fn admit(self: &Arc<Self>) -> Result<Permit, Busy> {
-        if let Ok(place) = self.places.clone().try_acquire_owned() {
-            return Ok(self.permit(place));
+        if let Some(permit) = self.try_admit() {
+            return Ok(permit);
         }
         let Some(waiting) = Waiting::enter(self) else {
             return Err(self.busy());
@@ -91,12 +85,12 @@ impl Queue {
     }
 
     fn permit(self: &Arc<Self>, place: OwnedSemaphorePermit) -> Permit {
-        self.in_flight.inc();
+        self.metrics.in_flight.inc();
         Permit { place: Some(place), queue: self.clone() }
     }
 
     fn busy(&self) -> Busy {
-        self.turned_away.inc();
+        self.metrics.turned_away.inc();
         let drain = self.drain.lock().unwrap_or_else(PoisonError::into_inner);
         let gap = drain.gap.max(clock::instant().saturating_duration_since(drain.last));
         drop(drain);
@@ -121,7 +115,7 @@ impl Queue {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.queue.given_back();
-        self.queue.in_flight.dec();
+        self.queue.metrics.in_flight.dec();
         drop(self.place.take());
     }
 }
@@ -130,7 +124,7 @@ impl<'a> Waiting<'a> {
     fn enter(queue: &'a Queue) -> Option<Waiting<'a>> {
         let more = |waiting| (waiting < queue.longest).then_some(waiting + 1);
         queue.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        queue.queued.inc();
+        queue.metrics.queued.inc();
         Some(Waiting(queue))
     }
 }
@@ -138,17 +132,18 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.0.queued.dec();
+        self.0.metrics.queued.dec();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::Metrics;
 
     fn queue(places: usize, longest: usize, wait: Duration) -> (Arc<Queue>, Arc<Metrics>) {
         let metrics = Metrics::new();
-        (Queue::new("lms", places, longest, wait, &metrics), metrics)
+        (Queue::new(places, longest, wait, metrics.requests_of("lms")), metrics)
     }
 
     #[tokio::test]

@@ -26,7 +26,9 @@ pub struct OriginSettings {
     pub dns_servers: Vec<std::net::SocketAddr>,
     /// Requests in flight at most.
     pub in_flight: usize,
-    /// Requests that may wait for a place.
+    /// Access checks in flight at most, beside those.
+    pub checks: usize,
+    /// Requests that may wait for a place, and checks.
     pub queue: usize,
     /// How long a request may wait for a place.
     pub queue_wait: Duration,
@@ -92,6 +94,7 @@ impl OriginSettings {
             dns_ceiling: Duration::from_secs(60),
             dns_servers: Vec::new(),
             in_flight: 256,
+            checks: 64,
             queue: 1024,
             queue_wait: Duration::from_secs(10),
         }

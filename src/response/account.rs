@@ -1,6 +1,7 @@
 //! What became of one request, told once: when its answer has ended, however it ended.
 
 use crate::{
+    access::Digest,
     clock,
     site::Site,
     telemetry::{AccessLog, Fault, Line, Metrics, Outcome, Room, RuleMetrics, Trace},
@@ -56,6 +57,10 @@ pub struct Account {
     pub fault: Option<Fault>,
     /// Why, in a fixed word.
     pub detail: Option<&'static str>,
+    /// What let the learner in, or that nothing did, where the rule asks the LMS.
+    pub access: Option<&'static str>,
+    /// Digest of her credentials.
+    pub learner: Option<Digest>,
     /// Server of the origin that answered.
     pub origin: Option<SocketAddr>,
     /// Age of the response served, seconds.
@@ -101,6 +106,8 @@ impl Account {
             outcome: Outcome::Failed,
             fault: None,
             detail: None,
+            access: None,
+            learner: None,
             origin: None,
             age: None,
             trace: Trace::from(request.headers()),
@@ -198,6 +205,8 @@ impl Drop for Account {
             outcome: self.outcome,
             fault: self.fault,
             detail: self.detail,
+            access: self.access,
+            learner: self.learner.as_ref().map(|learner| learner as &dyn std::fmt::Display),
             status: if answered { self.status.as_u16() } else { 0 },
             bytes: self.bytes,
             complete: self.complete,

@@ -218,7 +218,8 @@ pub struct OriginTold {
     /// Its servers, as configured.
     pub servers: Vec<String>,
     /// `fill`: for all who want it; `joined`: a fill under way has sent it; `refresh`: a fill that nobody waits for; `part`:
-    /// for bytes of a stored body that are missing; `relay`: for this client alone.
+    /// for bytes of a stored body that are missing; `check`: whether this learner may have it; `relay`: for this client
+    /// alone.
     #[schema(example = "fill")]
     pub by: String,
     /// Method.

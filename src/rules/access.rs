@@ -1,5 +1,6 @@
 //! What a rule says of who may have what it speaks for, as plain types. Decides nothing; `access/` does.
 
+use super::Template;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -11,6 +12,8 @@ pub enum Access {
     Open,
     /// Who shows a valid signature.
     Signed(Arc<Signed>),
+    /// To whom the LMS says yes.
+    Asked(Arc<Asked>),
 }
 
 impl Access {
@@ -19,11 +22,19 @@ impl Access {
         matches!(self, Access::Open)
     }
 
+    /// What the LMS is asked, if it is.
+    pub fn asked(&self) -> Option<&Asked> {
+        match self {
+            Access::Asked(asked) => Some(asked),
+            Access::Open | Access::Signed(_) => None,
+        }
+    }
+
     /// The query parameter that shows permission. It ends here: neither key nor origin nor log see it.
     pub fn parameter(&self) -> Option<&str> {
         match self {
             Access::Signed(signed) => signed.query.as_deref(),
-            Access::Open => None,
+            Access::Open | Access::Asked(_) => None,
         }
     }
 
@@ -31,9 +42,28 @@ impl Access {
     pub fn cookie(&self) -> Option<&str> {
         match self {
             Access::Signed(signed) => signed.cookie.as_deref(),
-            Access::Open => None,
+            Access::Open | Access::Asked(_) => None,
         }
     }
+}
+
+/// How the LMS is asked whether a learner may have something, and how long its yes holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Cookies that say who a learner is.
+    pub cookies: Vec<String>,
+    /// `Authorization` says it too.
+    pub authorization: bool,
+    /// What a yes holds for, captured from the path: the content id. Absent: for the one URL.
+    pub content: Option<Template>,
+    /// How long a yes is kept; zero: each request is asked about.
+    pub keep: Duration,
+    /// How long the last yes still counts where the LMS cannot be asked; absent: not at all.
+    pub unreachable: Option<Duration>,
+    /// How long the LMS may take to answer.
+    pub timeout: Duration,
+    /// Path and query that is asked in place of the learner's own: 2xx is a yes. For content without a validator.
+    pub check: Option<Template>,
 }
 
 /// What is shown, where, and what it must be.

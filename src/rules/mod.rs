@@ -9,9 +9,10 @@ pub mod normalise;
 mod pattern;
 mod policy;
 mod shadow;
+mod template;
 mod why_not;
 
-pub use access::{Access, Signed, SignedKind, SigningKey};
+pub use access::{Access, Asked, Signed, SignedKind, SigningKey};
 pub use matcher::{Facts, LONGEST_EXTENSION, RuleError, RuleProblem, RuleSet, is_extension};
 pub use mount::Mount;
 pub use name::Names;
@@ -19,4 +20,5 @@ pub use pattern::{Pattern, PatternError, spelling};
 
 pub use policy::{Match, Policy, QueryRule, Rule, ValidatorRule, Verdict};
 pub use shadow::shadowed;
+pub use template::{Template, TemplateError};
 pub use why_not::{WhyNot, why_not};

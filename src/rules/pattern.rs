@@ -13,6 +13,16 @@ pub struct Pattern {
     pub(super) segments: Vec<Segment>,
     /// Ends in `**`.
     pub(super) rest: bool,
+    names: Vec<Name>,
+}
+
+/// Where a `{name}` stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Name {
+    text: Box<str>,
+    segment: usize,
+    /// Which of the segment's wildcards it is.
+    wildcard: usize,
 }
 
 /// One segment of a pattern.
@@ -116,8 +126,7 @@ impl Pattern {
     /// [`PatternError`], which says what would be right.
     pub fn parse(text: &str) -> Result<Pattern, PatternError> {
         spelling(text)?;
-        let mut pattern = Pattern { segments: Vec::new(), rest: false };
-        let mut names = Vec::new();
+        let mut pattern = Pattern { segments: Vec::new(), rest: false, names: Vec::new() };
         let mut pieces = text[1..].split('/').peekable();
         while let Some(piece) = pieces.next() {
             if piece == "**" && pieces.peek().is_none() {
@@ -125,7 +134,8 @@ impl Pattern {
             } else if piece.contains("**") {
                 return Err(PatternError::RestInside);
             } else {
-                pattern.segments.push(segment(piece, &mut names)?);
+                let at = pattern.segments.len();
+                pattern.segments.push(segment(piece, at, &mut pattern.names)?);
             }
         }
         Ok(pattern)
@@ -146,6 +156,22 @@ impl Pattern {
                 (Segment::Glob(glob), Segment::Literal(text)) => glob.covers(text),
                 (ours, theirs) => ours == theirs,
             })
+    }
+
+    /// Whether it has a `{name}` of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|known| *known.text == *name)
+    }
+
+    /// What `{name}` stands for in a path that it covers.
+    pub fn capture<'p>(&self, name: &str, path: &'p str) -> Option<&'p str> {
+        let Name { segment, wildcard, .. } = self.names.iter().find(|known| *known.text == *name)?;
+        let text = path.strip_prefix('/')?.split('/').nth(*segment)?;
+        match self.segments.get(*segment)? {
+            Segment::Literal(_) => None,
+            Segment::Any => Some(text),
+            Segment::Glob(glob) => glob.capture(*wildcard, text),
+        }
     }
 
     /// The literal text that every path it covers begins with.
@@ -169,7 +195,7 @@ impl Pattern {
     }
 }
 
-fn segment(piece: &str, names: &mut Vec<String>) -> Result<Segment, PatternError> {
+fn segment(piece: &str, at: usize, names: &mut Vec<Name>) -> Result<Segment, PatternError> {
     let mut texts = vec![(0, String::new())];
     let mut rest = piece;
     while let Some(c) = rest.chars().next() {
@@ -183,10 +209,10 @@ fn segment(piece: &str, names: &mut Vec<String>) -> Result<Segment, PatternError
                 if name.is_empty() || !name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_')) {
                     return Err(PatternError::Name(name.to_owned()));
                 }
-                if names.iter().any(|n| n == name) {
+                if names.iter().any(|known| *known.text == *name) {
                     return Err(PatternError::NameTwice(name.to_owned()));
                 }
-                names.push(name.to_owned());
+                names.push(Name { text: name.into(), segment: at, wildcard: texts.len() - 1 });
                 rest = after;
                 1
             }
@@ -230,12 +256,50 @@ impl Glob {
         }
         rest.len() >= least + last.len() && rest.ends_with(last.as_bytes())
     }
+
+    /// What the wildcard of this number stands for in a segment that it covers, found as [`Glob::covers`] finds it.
+    fn capture<'s>(&self, wildcard: usize, segment: &'s str) -> Option<&'s str> {
+        let mut rest = segment.strip_prefix(&*self.first)?;
+        for (at, (least, text)) in self.then.iter().enumerate() {
+            let end = match at + 1 == self.then.len() {
+                true => rest.len().checked_sub(text.len())?,
+                false => least + rest.get(*least..)?.find(&**text)?,
+            };
+            if at == wildcard {
+                return rest.get(..end);
+            }
+            rest = rest.get(end + text.len()..)?;
+        }
+        None
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Pattern, PatternError, Segment};
     use crate::rules::normalise::BadTarget;
+
+    #[test]
+    fn a_name_captures_what_stands_in_its_place() {
+        for (pattern, path, name, captured) in [
+            (
+                "/pluginfile.php/{context}/mod_scorm/**",
+                "/pluginfile.php/14/mod_scorm/a/b",
+                "context",
+                Some("14"),
+            ),
+            ("/{site}/{course}", "/a/b", "course", Some("b")),
+            ("/c/rev_{rev}_{sub}.js", "/c/rev_1_2_3.js", "rev", Some("1")),
+            ("/c/rev_{rev}_{sub}.js", "/c/rev_1_2_3.js", "sub", Some("2_3")),
+            ("/c/*-{id}", "/c/-x-7", "id", Some("x-7")),
+            ("/{a}/**", "/x//y", "a", Some("x")),
+            ("/{a}/**", "/x/y", "b", None),
+        ] {
+            let parsed = Pattern::parse(pattern).unwrap();
+            assert_eq!(parsed.capture(name, path), captured, "{pattern} {path} {name}");
+            assert_eq!(parsed.has(name), captured.is_some(), "{pattern} {name}");
+        }
+    }
 
     #[test]
     fn a_bad_pattern_says_what_would_be_right() {

@@ -10,7 +10,7 @@ use crate::{
     ledger::SiteMarks,
     origin::Origin,
     rules::{Facts, Rule, RuleError, RuleSet, Verdict},
-    telemetry::{Metrics, RuleMetrics},
+    telemetry::{AccessMetrics, Metrics, RuleMetrics},
 };
 use hashbrown::HashMap;
 use hosts::name_length;
@@ -69,6 +69,8 @@ pub struct Site {
     /// By the place of their rules.
     mounts: Vec<Option<Arc<Mounted>>>,
     metrics: Vec<RuleMetrics>,
+    /// Of the rules that ask the LMS.
+    access: Vec<Option<Arc<AccessMetrics>>>,
     no_rule: RuleMetrics,
 }
 
@@ -149,6 +151,11 @@ impl Site {
         self.mounts.get(rule?)?.as_ref()
     }
 
+    /// The counters of the checks of a rule, if it asks the LMS.
+    pub fn access_metrics(&self, rule: usize) -> Option<&Arc<AccessMetrics>> {
+        self.access.get(rule)?.as_ref()
+    }
+
     /// What of the host belongs into the cache key beside the scope: all of it, for a site with several hosts may be
     /// several tenants, and the origin sees which one was asked. Where the operator set a scope the hosts are said to
     /// hold the same; a port that no host names is kept all the same, lest a redirect to it is stored for everybody.
@@ -216,6 +223,7 @@ impl Sites {
                 scope: site.scope.as_deref().unwrap_or(&site.name).into(),
                 origin,
                 metrics: site.rules.iter().map(|rule| metrics.rule(&site.name, &rule.name)).collect(),
+                access: site.rules.iter().map(|rule| access_metrics(&site.name, rule, metrics)).collect(),
                 no_rule: metrics.rule(&site.name, NO_RULE),
                 rules,
                 mounts,
@@ -261,6 +269,10 @@ impl Sites {
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Site>> {
         self.sites.iter()
     }
+}
+
+fn access_metrics(site: &str, rule: &Rule, metrics: &Metrics) -> Option<Arc<AccessMetrics>> {
+    rule.access.asked().map(|_| metrics.access(site, &rule.name))
 }
 
 #[cfg(test)]

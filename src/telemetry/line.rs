@@ -14,7 +14,6 @@ use std::{
 const USUAL: usize = 512;
 
 /// What one line says, in the order of the path of a request. Absent facts are left out of the line.
-#[derive(Debug)]
 pub struct Line<'a> {
     /// When the head of the request was complete, milliseconds since the Unix epoch.
     pub time: u64,
@@ -44,6 +43,10 @@ pub struct Line<'a> {
     pub detail: Option<&'static str>,
     /// Status sent; 0 if the client left before.
     pub status: u16,
+    /// What let the learner in, or that nothing did, where the rule asks the LMS.
+    pub access: Option<&'static str>,
+    /// Digest of her credentials.
+    pub learner: Option<&'a dyn std::fmt::Display>,
     /// Body bytes handed to the client.
     pub bytes: u64,
     /// Whether the client got the answer whole.
@@ -67,7 +70,20 @@ impl Line<'_> {
         // Taken apart whole: a field that is added to the line and not written here does not compile.
         let Line { time, listener, client, protocol, method, scheme, host, target, site, rule, .. } = *self;
         let Line {
-            outcome, fault, detail, status, bytes, complete, first, total, origin, age, trace, ..
+            outcome,
+            fault,
+            detail,
+            access,
+            learner,
+            status,
+            bytes,
+            complete,
+            first,
+            total,
+            origin,
+            age,
+            trace,
+            ..
         } = *self;
         number(out, "{\"time\":", time);
         text(out, ",\"listener\":\"", listener);
@@ -94,6 +110,14 @@ impl Line<'_> {
         }
         if let Some(detail) = detail {
             word(out, ",\"detail\":\"", detail);
+        }
+        if let Some(access) = access {
+            word(out, ",\"access\":\"", access);
+        }
+        if let Some(learner) = learner {
+            out.extend_from_slice(b",\"learner\":\"");
+            // A Vec takes every write; a digest needs no escaping.
+            let _ = write!(out, "{learner}\"");
         }
         number(out, ",\"status\":", status.into());
         number(out, ",\"bytes\":", bytes);
@@ -216,6 +240,8 @@ pub(super) mod tests {
             outcome: Outcome::Hit,
             fault: None,
             detail: None,
+            access: None,
+            learner: None,
             status: 200,
             bytes: 1024,
             complete: true,
@@ -232,6 +258,8 @@ pub(super) mod tests {
             outcome: Outcome::Failed,
             fault: Some(Fault::Origin),
             detail: Some("origin-timeout"),
+            access: Some("kept"),
+            learner: Some(&"5ab4e2c1f0d39786a1b2c3d4e5f60718"),
             origin: Some("[2001:db8::7]:8080".parse().unwrap()),
             ..hit()
         }
@@ -299,7 +327,7 @@ pub(super) mod tests {
     fn absent_facts_are_left_out() {
         let line = Line { site: "", rule: "", target: None, age: None, status: 0, ..hit() };
         let names: Vec<_> = fields(&line).into_iter().map(|(name, _)| name).collect();
-        for absent in ["target", "site", "rule", "fault", "detail", "origin", "age"] {
+        for absent in ["target", "site", "rule", "fault", "detail", "access", "learner", "origin", "age"] {
             assert!(!names.iter().any(|n| n == absent), "{absent} in {names:?}");
         }
         assert!(written(&line).contains(r#""status":0,"#));

@@ -3,7 +3,9 @@
 //! Labels come from configuration or from a fixed list of words, never from a request (G54). `docs/metrics.md` is the list
 //! that operators read; a test holds it to this file.
 
-use crate::telemetry::{Fault, Outcome, disk_metrics::DiskMetrics, process::Process};
+use crate::telemetry::{
+    AccessMetrics, Fault, Outcome, QueueMetrics, disk_metrics::DiskMetrics, process::Process,
+};
 use prometheus::{
     Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry, TextEncoder,
@@ -51,6 +53,12 @@ pub struct Metrics {
     pub origin_queued: IntGaugeVec,
     /// Requests turned away because the origin's queue was full or too slow, by origin.
     pub origin_turned_away: IntCounterVec,
+    access_checks: IntCounterVec,
+    access_kept: IntCounterVec,
+    access_last: IntCounterVec,
+    checks_in_flight: IntGaugeVec,
+    checks_queued: IntGaugeVec,
+    checks_turned_away: IntCounterVec,
     /// Slots and chunks in memory.
     pub stored_entries: IntGauge,
     /// Bytes the memory tier holds, overhead included.
@@ -249,6 +257,37 @@ impl Metrics {
                 "Requests answered 503 because the origin's queue was full or the wait too long.",
                 &["origin"],
             ),
+            access_checks: counters(
+                "lectern_access_checks_total",
+                "Checks put to the LMS by site, rule and result: yes, new (with another body), no, failed (no answer). Beside \
+                 lectern_access_kept_total: what keeping the yes saves.",
+                &["site", "rule", "result"],
+            ),
+            access_kept: counters(
+                "lectern_access_kept_total",
+                "Requests that a kept yes let through without a check, by site and rule.",
+                &["site", "rule"],
+            ),
+            access_last: counters(
+                "lectern_access_last_yes_total",
+                "Requests let through by a former yes because the LMS could not be asked, by site and rule. Rising: it is down.",
+                &["site", "rule"],
+            ),
+            checks_in_flight: gauges(
+                "lectern_access_checks_in_flight",
+                "Checks in flight by origin, apart from its other requests. At the origin's limit the next ones wait.",
+                &["origin"],
+            ),
+            checks_queued: gauges(
+                "lectern_access_checks_queued",
+                "Checks waiting for a place at the origin. Growing means that learners wait to be let in.",
+                &["origin"],
+            ),
+            checks_turned_away: counters(
+                "lectern_access_checks_turned_away_total",
+                "Checks not made because too many waited at the origin; their requests were answered 503.",
+                &["origin"],
+            ),
             stored_entries: gauge(
                 "lectern_memory_entries",
                 "Entries of the memory tier: slots (the stored responses of one URL) and chunks of bodies.",
@@ -323,6 +362,22 @@ impl Metrics {
             requests: Outcome::ALL.map(|o| self.requests.with_label_values(&[site, rule, o.as_str()])),
             bytes: self.response_bytes.with_label_values(&[site, rule]),
         }
+    }
+
+    /// The counters of the checks of `rule` of `site`, which asks the LMS.
+    pub fn access(&self, site: &str, rule: &str) -> Arc<AccessMetrics> {
+        let Metrics { access_checks, access_kept, access_last, .. } = self;
+        Arc::new(AccessMetrics::new((site, rule), access_checks, access_kept, access_last))
+    }
+
+    /// How the requests to `origin` stand that are no checks.
+    pub fn requests_of(&self, origin: &str) -> QueueMetrics {
+        QueueMetrics::new(origin, &self.origin_in_flight, &self.origin_queued, &self.origin_turned_away)
+    }
+
+    /// How the checks at `origin` stand.
+    pub fn checks_of(&self, origin: &str) -> QueueMetrics {
+        QueueMetrics::new(origin, &self.checks_in_flight, &self.checks_queued, &self.checks_turned_away)
     }
 
     /// A request was refused, for a reason that is one of our own words.

@@ -1,6 +1,7 @@
 //! What the node tells about itself: outcome words, metrics, the access log, the error log, trace context.
 
 mod access_log;
+mod access_metrics;
 mod disk_metrics;
 mod error_log;
 mod line;
@@ -12,6 +13,7 @@ mod seldom;
 mod trace;
 
 pub use access_log::{AccessLog, LogOpenError, LogSettings, Room};
+pub use access_metrics::{AccessMetrics, QueueMetrics};
 pub use disk_metrics::{DiskMetrics, DiskRead, FolderMetrics, NotKept};
 pub use error_log::{LogFormat, LogLevel, LogWordError, init_log};
 pub use line::Line;

@@ -41,12 +41,17 @@ async fn every_outcome_has_its_line_with_the_fields_that_are_documented() {
     origin.on("/old", Answer::storable("old").instead("Cache-Control", short("")).conditional());
     let swr = short(", stale-while-revalidate=600");
     origin.on("/stale", Answer::storable("stale").instead("Cache-Control", swr));
-    let rest = "[[site.rule]]\nname = \"never\"\nprefix = \"/never/\"\nverdict = \"refuse\"\nstatus = 403\n";
+    origin.on("/own/a", Answer::storable("hers").instead("Cache-Control", "private, max-age=600"));
+    let rest = "[[site.rule]]\nname = \"never\"\nprefix = \"/never/\"\nverdict = \"refuse\"\nstatus = 403\n\
+                [[site.rule]]\nname = \"own\"\nprefix = \"/own/\"\nverdict = \"cache\"\nlift_private = true\n\
+                access = \"asked\"\n\
+                asked = { cookies = \"S\" }\n";
     let edge = Edge::before(&origin, rest).await;
 
     let mut client = edge.client().await;
     client.get("/a?x=1").await.expect_body(200, "0123456789");
     client.get("/a?x=1").await.expect_body(200, "0123456789");
+    client.ask(&Request::get("/own/a").field("Cookie", "S=1")).await.expect_body(200, "hers");
     edge.h2().await.get("/a?x=2").await.expect_body(200, "0123456789");
     client.ask(&Request::new("POST", "/post").body("x")).await.expect_body(200, "posted");
     client.get("/never/a").await.expect(403);

@@ -8,6 +8,7 @@ use crate::support::{
     edge::Edge,
     gate::Gate,
     message::{Reply, Request},
+    moodle::{Moodle, SCRIPT},
     origin::{Origin, Seen},
 };
 
@@ -333,4 +334,29 @@ async fn nothing_that_lets_somebody_in_is_repeated() {
     edge.outcomes("hit", 1).await;
     let anonymous = edge.command(&["explain", "http://lms-a.example/", "--token-file", "/dev/null"]);
     assert_eq!(anonymous.status.code(), Some(77));
+}
+
+#[tokio::test]
+async fn of_a_learner_about_whom_the_lms_is_asked_the_check_is_told() {
+    let moodle = Moodle::start().await;
+    let rule = "[[site.rule]]\nname = \"scorm\"\npath = \"/pluginfile.php/{context}/mod_scorm/content/**\"\n\
+                verdict = \"cache\"\nlift_private = true\naccess = \"asked\"\n\
+                asked = { cookies = [\"MoodleSession\"], content = \"{context}\" }\n";
+    let edge = Edge::before(&moodle.origin, rule).await;
+    let [first, second, outsider] = ["student", "student", "outsider"].map(|user| moodle.signs_in(user));
+    let of = |cookie: &str| Request::get(SCRIPT).field("Cookie", cookie);
+    for (request, outcome, by, conditional) in [
+        (of(&first), "miss", Some("check"), false),
+        (of(&first), "hit", None, false),
+        (of(&second), "revalidated", Some("check"), true),
+        (of(&outsider), "pass", Some("check"), true),
+        (Request { method: "HEAD".to_owned(), ..of(&outsider) }, "pass", Some("check"), true),
+        (Request::get(SCRIPT), "pass", Some("relay"), false),
+        (of(&outsider).field("Cache-Control", "only-if-cached"), "refused", None, false),
+    ] {
+        let told = as_foretold(&edge, &moodle.origin, &request, outcome).await;
+        assert_eq!(told["origin"]["by"].as_str(), by, "{told:#}");
+        assert_eq!(told["origin"]["conditional"].as_bool().unwrap_or_default(), conditional, "{told:#}");
+        assert!(!told.to_string().contains(&first) && !told.to_string().contains(&outsider), "{told:#}");
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! - `accounting`: one line and one count per request, and what they say.
 //! - `architecture`: who may import whom; every crate has its reason written down.
+//! - `asked`: the LMS keeps deciding who may have what is stored.
 //! - `bad_input`: what is malformed, ambiguous or too long gets a clear answer and costs others nothing.
 //! - `chromium`: what a browser does to a film: it opens, aborts and seeks.
 //! - `collapse`: one fill per thing, whatever the number of clients and who gives up.
@@ -45,6 +46,7 @@
 
 mod accounting;
 mod architecture;
+mod asked;
 mod bad_input;
 mod chromium;
 mod collapse;

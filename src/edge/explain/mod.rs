@@ -5,6 +5,7 @@
 //! is noted where it would go. No line, no counter, no memo, no fill, nothing sent, nothing moved; only what is looked at counts
 //! as used once in its tier.
 
+mod asked;
 mod rule;
 mod words;
 
@@ -64,7 +65,20 @@ impl Edge {
                 route.strip(&mut parts.headers);
                 let (raised, looked_below) = (None, true);
                 let (trusted, peer) = (false, client);
-                let visit = Visit { parts, body: None, route, account, trusted, peer, raised, looked_below };
+                let (learner, leave) = (None, None);
+                let mut visit = Visit {
+                    parts,
+                    body: None,
+                    route,
+                    account,
+                    trusted,
+                    peer,
+                    raised,
+                    looked_below,
+                    learner,
+                    leave,
+                };
+                visit.meet();
                 self.tell_course(&mut told, visit).await;
             }
         }
@@ -102,7 +116,15 @@ impl Edge {
                 self.look_up(&visit, slot.as_deref(), now, |stored| self.is_outdated_now(&visit, stored))
             }
         };
-        (told.answer, told.origin) = self.answered(&mut visit, found, slot.as_deref()).await;
+        (told.answer, told.origin) = if looks_up && self.would_ask(&mut visit) {
+            let stored = match found {
+                Found::Serves { stored, .. } | Found::Asks { validates: Some(stored), .. } => Some(stored),
+                _ => None,
+            };
+            self.unasked(&mut visit, stored, slot.as_deref())
+        } else {
+            self.answered(&mut visit, found, slot.as_deref()).await
+        };
         told.answer.fill_under_way = self.0.fills.under_way(&visit.route.key);
         told.answer.pass_mark = self.0.fills.passes(&visit.route.key, &visit.parts.headers);
     }

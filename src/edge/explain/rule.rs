@@ -2,7 +2,9 @@
 
 use crate::{
     response::{Account, Explanation, PassedOver, RuleTold, SiteTold, is_secret},
-    rules::{Access, Facts, Policy, QueryRule, Rule, ValidatorRule, Verdict, WhyNot, normalise, why_not},
+    rules::{
+        Access, Asked, Facts, Policy, QueryRule, Rule, ValidatorRule, Verdict, WhyNot, normalise, why_not,
+    },
 };
 use http::{HeaderName, Request, StatusCode};
 use std::time::Duration;
@@ -74,6 +76,7 @@ fn sets(rule: &Rule) -> Vec<String> {
     match &rule.access {
         Access::Open => {}
         Access::Signed(signed) => set("access", format!("signed, {}", signed.words())),
+        Access::Asked(asked) => of_asked(asked, &mut set),
     }
     sets
 }
@@ -129,4 +132,21 @@ fn of_policy(policy: &Policy, set: &mut impl FnMut(&str, String)) {
     if *validator != ValidatorRule::default() {
         set("validator", format!("{validator:?}").to_lowercase());
     }
+}
+
+fn of_asked(asked: &Asked, set: &mut impl FnMut(&str, String)) {
+    let Asked { cookies, authorization, content, keep, unreachable, timeout, check } = asked;
+    set("access", "asked".to_owned());
+    let mut told = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            set(&format!("asked.{name}"), value);
+        }
+    };
+    told("cookies", (!cookies.is_empty()).then(|| cookies.join(", ")));
+    told("authorization", authorization.then(|| "true".to_owned()));
+    told("content", content.as_ref().map(ToString::to_string));
+    told("keep", Some(format!("{}s", keep.as_secs())));
+    told("unreachable", unreachable.map(|span| format!("{}s", span.as_secs())));
+    told("timeout", Some(format!("{}s", timeout.as_secs())));
+    told("check", check.as_ref().map(ToString::to_string));
 }

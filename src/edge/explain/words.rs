@@ -7,6 +7,7 @@ use crate::{
     http_caching::Fwd,
     origin::OriginRequest,
     response::{AnswerTold, FieldTold, OriginTold, Otherwise, Part, Plain, RangeTold},
+    rules::Asked,
     telemetry::Outcome,
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -129,6 +130,27 @@ pub(super) fn joined(why: Fwd, stale: bool) -> AnswerTold {
     answer(Outcome::Joined, sentence, why, otherwise)
 }
 
+/// An answer that depends on what the LMS says of this learner first.
+pub(super) fn asked(known: bool, asked: &Asked) -> AnswerTold {
+    let sentence = match known {
+        true => "the LMS is asked first whether this learner may have what is stored: no yes is kept",
+        false if asked.check.is_some() => {
+            "the LMS is asked first whether this learner may have it: no yes is kept"
+        }
+        false => "no yes is kept and nothing known is stored: the LMS's answer to her own request decides",
+    };
+    let otherwise = vec![
+        when(Outcome::Pass, "if the LMS says anything else than yes: that is her answer"),
+        when(Outcome::Failed, "if the LMS cannot be asked, unless the rule lets the last yes count"),
+    ];
+    answer(
+        if known { Outcome::Revalidated } else { Outcome::Miss },
+        sentence.to_owned(),
+        Fwd::Request,
+        otherwise,
+    )
+}
+
 /// An answer from the origin alone.
 pub(super) fn relayed(visit: &Visit, why: Fwd, own: Option<Own>) -> AnswerTold {
     answer(Outcome::Pass, relay_sentence(visit, why, own), why, vec![unless_it_fails(false)])
@@ -150,6 +172,9 @@ fn unless_it_fails(stale: bool) -> Otherwise {
 fn relay_sentence(visit: &Visit, why: Fwd, own: Option<Own>) -> String {
     let mut sentence = match own {
         None if why == Fwd::Bypass => "the rule says pass".to_owned(),
+        None if why == Fwd::Request => {
+            "it shows nothing by which the LMS could be asked who it is".to_owned()
+        }
         None if visit.route.upgrade.is_some() => "it asks to change the protocol".to_owned(),
         None => format!("the answer to a {} is not stored", visit.parts.method),
         Some(Own::HandedOver) => "another process serves in the place of this one".to_owned(),

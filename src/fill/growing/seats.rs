@@ -1,14 +1,18 @@
 //! What readers do at a growing body: sit, look, move on, leave.
 
 use super::{Found, Growing, run::index, state::Place};
-use crate::clock;
-use std::task::{Context, Poll};
+use crate::{access::Learner, clock};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 impl Growing {
     /// Takes a seat at `at`.
     pub(in crate::fill) fn sit(&self, at: u64) -> usize {
         let mut state = self.state();
-        let place = Some(Place { at, end: u64::MAX, moved: clock::instant(), waker: None, cut: None });
+        let place =
+            Some(Place { at, end: u64::MAX, moved: clock::instant(), waker: None, cut: None, learner: None });
         let free = state.places.iter().position(Option::is_none);
         let index = free.unwrap_or(state.places.len());
         match free {
@@ -17,6 +21,18 @@ impl Growing {
         }
         state.wake_writers();
         index
+    }
+
+    /// It is this learner who sits there.
+    pub(in crate::fill) fn speaks(&self, place: usize, learner: &Arc<Learner>) {
+        if let Some(place) = &mut self.state().places[place] {
+            place.learner = Some(learner.clone());
+        }
+    }
+
+    /// The learners who read now, in whose names more can be asked for.
+    pub(in crate::fill) fn learners(&self) -> Vec<Arc<Learner>> {
+        self.state().places().filter_map(|place| place.learner.clone()).collect()
     }
 
     /// The reader leaves.

@@ -4,8 +4,12 @@ use super::{
     Cut, Found, Room, RunId, Window,
     run::{Run, Sealed},
 };
-use crate::cache::{Buffers, CHUNK};
+use crate::{
+    access::Learner,
+    cache::{Buffers, CHUNK},
+};
 use std::{
+    sync::Arc,
     task::{Context, Waker},
     time::Instant,
 };
@@ -20,6 +24,8 @@ pub(super) struct Place {
     pub(super) end: u64,
     pub(super) moved: Instant,
     pub(super) waker: Option<Waker>,
+    /// Who reads, where the LMS decides who may.
+    pub(super) learner: Option<Arc<Learner>>,
     /// What it gets where it finds nothing more.
     pub(super) cut: Option<Cut>,
 }
@@ -192,7 +198,8 @@ mod tests {
 
     /// A run that is over, far behind the beginning, and a reader at `at`.
     fn state(at: u64, fetches: bool) -> State {
-        let place = Place { at, end: u64::MAX, moved: clock::instant(), waker: None, cut: None };
+        let place =
+            Place { at, end: u64::MAX, moved: clock::instant(), waker: None, cut: None, learner: None };
         let mut state = State {
             runs: Vec::new(),
             buffers: Buffers::default(),
