@@ -4,14 +4,14 @@ use super::{
     reader::{Place, Placed, Section},
     sites::unknown,
 };
-use crate::rules::{Match, Mount, Policy, normalise, spelling};
+use crate::rules::{Access, Match, Mount, Policy, normalise, spelling};
 use http::header;
 
 /// Reads it; `origins` are the names there are.
 pub(super) fn mount(
     section: &Section<'_>,
     when: &Match,
-    policy: &Policy,
+    (policy, access): (&Policy, &Access),
     origins: &[String],
 ) -> Option<Mount> {
     let table = section.table("mount")?;
@@ -43,6 +43,10 @@ pub(super) fn mount(
     if !(when.query.is_empty() && when.fields.is_empty() && when.cookies.is_empty()) {
         let wrong = "what the storage has would be stored for requests that the rule does not speak for, too";
         section.reader.error(&place, wrong, "drop its conditions on query, fields and cookies");
+    }
+    if matches!(access, Access::Asked(_)) {
+        let right = "ask for a signature, or drop access = \"asked\"";
+        section.reader.error(&place, "the storage would be asked with the LMS's own credentials", right);
     }
     if policy.forward.iter().any(|name| [header::COOKIE, header::AUTHORIZATION].contains(name)) {
         let right = "drop it from forward: what is mounted gets no credential of the LMS";

@@ -72,7 +72,7 @@ pub(super) fn rule(section: Section<'_>, set: Option<&str>, origins: &[String]) 
         let place = section.value("access").map_or_else(|| section.place.clone(), |value| value.place);
         section.reader.error(&place, "the rule lets nobody in", "drop it");
     }
-    let mount = mount::mount(&section, &when, &policy, origins);
+    let mount = mount::mount(&section, &when, (&policy, &access), origins);
     if let Some(asked) = access.asked() {
         let place = |key| section.value(key).map_or_else(|| section.place.clone(), |value| value.place);
         if says.is_some_and(|says| says != Says::Cache) {

@@ -526,6 +526,11 @@ fn what_cannot_be_meant_is_told() {
             "drop its conditions",
         ),
         (
+            cache("path = \"/a/{x}/**\"\nprefix = \"/a/\"\naccess = \"asked\"\nasked = { cookies = \"c\" }\nmount = { origin = \"lms\", host = \"b\", path = \"/\" }"),
+            "site.rule.mount",
+            "own credentials",
+        ),
+        (
             signed("", &hmac).replace("verdict = \"cache\"", "verdict = \"refuse\""),
             "site.rule.access",
             "lets nobody in",
@@ -800,9 +805,19 @@ fn the_moodle_example_fits_the_recorded_exchanges() {
                 "moodle/ajax-public",
                 "cache",
             ),
-            get("/lib/ajax/service-nologin.php?info=x", "", "obey"),
+            get("/lib/ajax/service-nologin.php?info=x", "moodle/pages", "pass"),
             get("/h5p/h5plib/v127/joubel/core/js/h5p.js?ver=1795618195", "moodle/h5p-player", "cache"),
-            get("/pluginfile.php/14/mod_scorm/content/1/Playing/Par.html", "moodle/course-files", "pass"),
+            get("/pluginfile.php/14/mod_scorm/content/1/Playing/Par.html", "moodle/scorm", "cache"),
+            get("/pluginfile.php/16/mod_resource/content/0/lecture.mp4", "moodle/resource", "cache"),
+            get("/pluginfile.php/21/mod_forum/attachment/5/photo.jpg", "moodle/forum", "cache"),
+            get("/pluginfile.php/21/mod_assign/intro/0/task.pdf", "moodle/assignment", "cache"),
+            get(
+                "/pluginfile.php/21/assignsubmission_file/submission_files/7/a.pdf",
+                "moodle/submission",
+                "cache",
+            ),
+            get("/pluginfile.php/21/user/private/a.pdf", "moodle/course-files", "pass"),
+            get("/pluginfile.php/14/mod_scorm/package/0/a.zip", "moodle/course-files", "pass"),
             get(
                 "/pluginfile.php/1/core_h5p//cachedassets/7a737f932fc17cdac6915f0ec5680af83e39b38a.js",
                 "moodle/course-files",
@@ -818,14 +833,35 @@ fn the_moodle_example_fits_the_recorded_exchanges() {
                 "pass",
             ),
             (host, Method::POST, "/lib/ajax/service.php?sesskey=x", "moodle", "moodle/ajax", "pass"),
-            (host, Method::POST, "/mod/scorm/player.php", "moodle", "", "obey"),
-            get("/course/view.php?id=2", "", "obey"),
-            get("/mod/scorm/loadSCO.php?a=1&scoid=4", "", "obey"),
-            get("/h5p/embed.php?url=x", "", "obey"),
+            (host, Method::POST, "/mod/scorm/player.php", "moodle", "moodle/pages", "pass"),
+            get("/course/view.php?id=2", "moodle/pages", "pass"),
+            get("/mod/scorm/loadSCO.php?a=1&scoid=4", "moodle/pages", "pass"),
+            get("/h5p/embed.php?url=x", "moodle/pages", "pass"),
+            get("/my/", "", "obey"),
         ],
     );
     let config = loaded("config/examples/moodle.toml");
     let hidden: Vec<_> =
         config.sites[0].rules.iter().filter(|rule| rule.hide_path).map(|rule| &*rule.name).collect();
     assert_eq!(hidden, ["moodle/token-files"]);
+    // What is private is kept for those only whom Moodle lets in, and where it decides per file it is asked each time.
+    let asked: Vec<_> = config.sites[0]
+        .rules
+        .iter()
+        .filter_map(|rule| match (&rule.access, &rule.verdict) {
+            (Access::Asked(asked), Verdict::Cache(policy)) if policy.lift_private => {
+                Some((&*rule.name, asked.keep.as_secs(), asked.content.is_some()))
+            }
+            (Access::Open, Verdict::Cache(policy)) if policy.lift_private => panic!("{}", rule.name),
+            _ => None,
+        })
+        .collect();
+    let expected = [
+        ("moodle/scorm", 60, true),
+        ("moodle/resource", 60, true),
+        ("moodle/forum", 0, false),
+        ("moodle/assignment", 0, false),
+        ("moodle/submission", 0, false),
+    ];
+    assert_eq!(asked, expected);
 }

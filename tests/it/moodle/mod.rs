@@ -1,7 +1,9 @@
 //! Before Moodle 4.5 as it was measured: its answers verbatim, its faults (304 to anything, 407, empty fields, two lines).
 //!
+//! - `preset`: the example for Moodle, as it stands.
 //! - `recorded`: the scripted Moodle says what the recorded one said.
 
+mod preset;
 mod recorded;
 
 use crate::support::{
