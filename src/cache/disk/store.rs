@@ -30,6 +30,9 @@ use std::{
 /// Bytes, and chunks, that are appended before they are committed, however short ago the last commit was.
 const COMMIT_BYTES: u64 = 64 << 20;
 const COMMIT_CHUNKS: usize = 16 << 10;
+/// So many times as long as a step of reclaim took, with what was done beside it, the next one waits: who is served needs the
+/// processor more. What has no room meanwhile does not wait for it.
+const RESTS: u32 = 3;
 /// How long something that was taken away waits to be committed: for more of its kind.
 const SOON: Duration = Duration::from_millis(50);
 /// How often marks of what was read are written down, and whether the filter is spent is looked at.
@@ -72,6 +75,7 @@ pub(super) struct Store {
     /// Bytes the folder took when the medium was full, if that was lately.
     pub(super) full_at: u64,
     pub(super) flush_at: Option<Instant>,
+    reclaim_at: Instant,
     rarely_at: Instant,
     renewal: Option<Renewal>,
 }
@@ -142,6 +146,7 @@ impl Store {
             sacrificed: 0,
             full_at: u64::MAX,
             flush_at: None,
+            reclaim_at: now,
             rarely_at: now,
             renewal: None,
             index,
@@ -163,10 +168,11 @@ impl Store {
 
     /// When there is something to do at the latest.
     pub(super) fn due(&self) -> Instant {
-        if self.has_to_reclaim() || self.has_to_evict() {
+        if self.has_to_evict() {
             return clock::instant();
         }
-        self.flush_at.map_or(self.rarely_at, |at| at.min(self.rarely_at))
+        let at = self.flush_at.map_or(self.rarely_at, |at| at.min(self.rarely_at));
+        if self.has_to_reclaim() { at.min(self.reclaim_at) } else { at }
     }
 
     /// Takes in what was offered and does what is due.
@@ -174,8 +180,8 @@ impl Store {
         for (id, place) in self.folder.take_wrong() {
             self.forget(id, place);
         }
-        self.write(offers)?;
         let now = clock::instant();
+        self.write(offers)?;
         if now >= self.rarely_at {
             self.rarely(now);
         }
@@ -184,8 +190,10 @@ impl Store {
         if due || self.uncommitted().1 || self.has_to_evict() {
             self.flush()?;
         }
-        if self.has_to_reclaim() {
+        if self.has_to_reclaim() && now >= self.reclaim_at {
             self.reclaim_some()?;
+            let done = clock::instant();
+            self.reclaim_at = done + (done - now) * RESTS;
         }
         self.schedule();
         Ok(())
