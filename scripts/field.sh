@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs the public failure reports against this edge: field.sh [G06 G43 …]. Writes target/field/{report,from-disk}.{txt,json}.
+# Runs the public failure reports against this edge: field.sh [G06 G43 …]. Writes target/field/{report,from-disk,asked}.{txt,json}.
 # A report, not a gate: the exit status is 0 unless FIELD_GATE is set.
 set -euo pipefail
 
@@ -36,5 +36,12 @@ if [ -n "$again" ]; then
   echo 'field: again from disk:'
   # shellcheck disable=SC2086
   FIELD_MEMORY=$((1 << 20)) report from-disk $again
+fi
+# Those about private data again with access on: the origin decides who may have what is stored.
+again=$(printf '%s\n' "${@:-G25 G26 G27 G28 G39 G41}" | tr ' ' '\n' | grep -xE 'G(2[5678]|39|41)' || true)
+if [ -n "$again" ]; then
+  echo 'field: again with access asked of the origin:'
+  # shellcheck disable=SC2086
+  FIELD_ASKED=1 report asked $again
 fi
 [ -z "${FIELD_GATE:-}" ] || exit $status

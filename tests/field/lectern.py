@@ -3,8 +3,16 @@ import json
 import os
 import signal
 import subprocess
+import sys
 
 from adapters import Base, free_port
+
+# FIELD_ASKED: the origin decides who may have what is stored.
+asked = None
+if os.environ.get('FIELD_ASKED'):
+    sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+    import asked
+    asked.play()
 
 # The hosts of the cases; what else comes goes to the same site (`default_site`).
 HOSTS = ['*.lms-a.example', '*.lms-b.example', 'lms-a.example', 'lms-b.example']
@@ -132,6 +140,8 @@ access = {quoted(os.path.join(self.tmp, 'access.log'))}
             host, path = mount['to_host'], mount['to_prefix']
             text += '\n'.join(['', '[[site.rule]]', f'name = "mounted-{host}"', f'prefix = {quoted(mount["prefix"])}', 'verdict = "cache"',
                                'negative_lifetime = "5s"', f'mount = {{ origin = "mounted-{host}", host = "{host}", path = "{path}" }}', ''])
+        if asked:
+            text += asked.rules()
         rules = [(f'forced-{n}', prefix, [f'lifetime = "{int(s)}s"']) for n, (prefix, s) in enumerate(o.get('forced_ttl') or [])]
         rules += [(f'told-{n}', prefix, [f'browser_lifetime = "{int(s)}s"'])
                   for n, (prefix, s) in enumerate(o.get('client_ttl_cap') or [])]
