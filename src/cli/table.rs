@@ -125,7 +125,7 @@ fn for_whom(rule: &Rule) -> String {
         (Access::Open, Verdict::Pass) => "whom the origin lets in".to_owned(),
         (Access::Open, _) => "everybody".to_owned(),
         (Access::Signed(signed), _) => format!("who shows {}", signed.words()),
-        (Access::Asked(_), _) => "to whom the LMS says yes".to_owned(),
+        (Access::Asked(_), _) => "those the LMS lets in".to_owned(),
     }
 }
 

@@ -107,12 +107,33 @@ async fn a_post_is_asked_about_each_time_and_other_files_are_moodles_alone() {
         edge.ask(&of(h5p, &student)).await.expect_body(200, "H5P");
         assert_eq!(moodle.origin.hits(h5p), n);
     }
+}
+
+#[tokio::test]
+async fn the_key_of_a_user_is_in_no_log_however_it_is_shown() {
+    let moodle = Moodle::start().await;
+    let edge = preset(&moodle).await;
     let token = moodle.token("student");
-    let own = LECTURE.replace("/pluginfile.php", &format!("/tokenpluginfile.php/{token}"));
+    let file = LECTURE.trim_start_matches("/pluginfile.php");
+    let own = format!("/tokenpluginfile.php/{token}{file}");
     for n in 1..=2 {
         edge.ask(&of(&own, "a=1").field("Range", "bytes=0-9")).await.expect(206);
-        assert_eq!(moodle.origin.hits(&own), n);
+        assert_eq!(moodle.origin.hits(&own), n, "never stored");
     }
-    let log = edge.log(8).await;
+    let shown = [
+        format!("/tokenpluginfile.php/{token}"),
+        format!("/tokenpluginfile.php?token={token}&file={file}"),
+        format!("/%74okenpluginfile.php/{token}{file}"),
+        format!("/x/../tokenpluginfile.php/{token}{file}"),
+    ];
+    for target in &shown {
+        edge.ask(&of(target, "a=1")).await;
+        edge.ask(&Request::new("POST", target).host("moodle.example").field("Expect", "nothing")).await;
+    }
+    // Nor where Moodle cannot be asked.
+    moodle.origin.down().await;
+    edge.ask(&of(&own, "a=1")).await;
+    let log = edge.log(2 * shown.len() + 3).await;
     assert!(log.iter().all(|line| !line.to_string().contains(&token)), "{log:#?}");
+    assert!(edge.said().iter().all(|line| !line.contains(&token)), "{:#?}", edge.said());
 }
