@@ -249,14 +249,15 @@ async fn a_film_that_goes_by_does_not_wash_out_what_is_asked_for_often() {
     origin.on("/film", film.answer());
     let limit = load.scan + 2 * load.bodies * load.length + (64 << 20);
     let edge = Edge::before(&origin, &store(&format!("{}MiB", load.memory >> 20), &limit.to_string())).await;
-    let (mut client, mut zipf) = (edge.client().await, Zipf::new(load.bodies));
+    let (mut first, mut zipf) = (edge.client().await, Zipf::new(load.bodies));
     for n in 0..load.bodies {
-        client.get(&format!("/small/{n}")).await.expect(200);
+        first.get(&format!("/small/{n}")).await.expect(200);
     }
     share(&edge, &load, &mut zipf, &films).await;
     let without = share(&edge, &load, &mut zipf, &films).await;
     // Once from the origin, and once from disk.
     for _ in 0..2 {
+        let mut client = edge.client().await;
         client.send(&Request::get("/film").bytes()).await;
         let (mut reply, mut watched) = (client.head("GET").await, Watched::from(&film, 0));
         while reply.end == message::End::Open {
