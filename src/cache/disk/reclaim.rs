@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// Bytes of a segment, or frames of it, that are gone through in one step.
 const STEP_BYTES: u32 = 4 << 20;
-const STEP_FRAMES: u32 = 512;
+const STEP_FRAMES: u32 = 256;
 /// Share of a folder that is kept free, so that most chunks find room at once; a segment at least.
 const FREE_SHARE: u64 = 32;
 /// Responses forgotten with one commit at most, if no more come with it.

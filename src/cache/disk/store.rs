@@ -32,7 +32,7 @@ const COMMIT_BYTES: u64 = 64 << 20;
 const COMMIT_CHUNKS: usize = 16 << 10;
 /// So many times as long as a step of reclaim took, with what was done beside it, the next one waits: who is served needs the
 /// processor more. What has no room meanwhile does not wait for it.
-const RESTS: u32 = 3;
+const RESTS: u32 = 7;
 /// How long something that was taken away waits to be committed: for more of its kind.
 const SOON: Duration = Duration::from_millis(50);
 /// How often marks of what was read are written down, and whether the filter is spent is looked at.
