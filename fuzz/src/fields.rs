@@ -4,9 +4,9 @@ use super::field_lines;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use lectern::{
     http_caching::{
-        Condition, Directives, EntityTag, Exchange, Fields, Freshness, RequestDirectives, Source, Vary,
-        directives::MAX_DELTA, freshen, freshness, groups, invalidation, may_store, parse_http_date,
-        status_field, targeted::CDN_CACHE_CONTROL, validate, vary,
+        Accepted, Coding, Condition, Directives, EntityTag, Exchange, Fields, Freshness, RequestDirectives,
+        Source, Vary, coded_tag, coding, directives::MAX_DELTA, freshen, freshness, groups, invalidation,
+        may_store, parse_http_date, status_field, targeted::CDN_CACHE_CONTROL, validate, vary,
     },
     telemetry::Trace,
 };
@@ -20,6 +20,7 @@ pub fn fields(bytes: &[u8]) {
     lifetimes(&fields, &said, &asked);
     selecting(&fields);
     validators(&fields);
+    variants(&fields);
     storing(&fields, &said);
     targeted(&fields, &said);
     updates(&fields);
@@ -115,9 +116,10 @@ fn lifetimes(fields: &HeaderMap, said: &Directives, asked: &RequestDirectives) {
 }
 
 fn selecting(fields: &HeaderMap) {
-    let class = vary::accept_encoding_class(fields);
-    let sent = [(header::ACCEPT_ENCODING, HeaderValue::from_static(class))];
-    assert_eq!(vary::accept_encoding_class(&sent.into_iter().collect()), class);
+    let accepted = Accepted::by(fields);
+    assert!(accepted.preferred().next().is_some(), "nothing could be sent: {fields:?}");
+    let sent = [(header::ACCEPT_ENCODING, HeaderValue::from_static(accepted.class()))];
+    assert_eq!(Accepted::by(&sent.into_iter().collect()).class(), accepted.class());
     let Vary::Fields(names) = vary::parse(fields) else { return };
     assert!(names.windows(2).all(|pair| pair[0].as_str() < pair[1].as_str()));
     let values: Vec<_> = names.iter().map(|name| vary::selecting_value(name, fields)).collect();
@@ -128,6 +130,22 @@ fn selecting(fields: &HeaderMap) {
         Some((name.clone(), value))
     });
     assert!(vary::same(&names, &values, &sent.collect()), "kept as something else: {fields:?}");
+}
+
+/// Whoever has a variant has its source, whatever that is tagged by.
+fn variants(fields: &HeaderMap) {
+    let Some(recodable) = coding::recodable(StatusCode::OK, fields) else { return };
+    for to in Coding::ALL.into_iter().filter(|to| recodable.may_become(*to)) {
+        let head = coding::recoded(fields, to, coding::Bytes::There { length: 7, mark: [1, 2, 3, 4] });
+        assert!(coding::recodable(StatusCode::OK, &head).is_none_or(|again| again.from == to), "{head:?}");
+        let Some((own, coded)) = fields.get(header::ETAG).zip(head.get(header::ETAG)) else { continue };
+        let mut asked = HeaderMap::from_iter([(header::IF_NONE_MATCH, coded.clone())]);
+        for _ in 0..2 {
+            let said = validate::evaluate(&asked, &Method::GET, Some(own), None);
+            assert_eq!(said, Condition::NotModified, "{own:?}: {asked:?}");
+            coded_tag::sent_onward(&mut asked);
+        }
+    }
 }
 
 fn validators(fields: &HeaderMap) {

@@ -3,6 +3,7 @@
 //! Chunk *i* holds the bytes from *i* · [`CHUNK`]; only the last is shorter. The same bytes under another URL, tenant or
 //! version are the same chunk and are held once.
 
+use crate::cache::coded::Variants;
 use bytes::Bytes;
 use std::{
     hash::{BuildHasher, RandomState},
@@ -63,6 +64,8 @@ pub struct Body {
     named: Mutex<Vec<Option<ChunkId>>>,
     /// All names in order, once none is missing.
     whole: OnceLock<Box<[ChunkId]>>,
+    /// It in other codings.
+    pub(super) variants: OnceLock<Box<Variants>>,
 }
 
 impl Body {
@@ -88,7 +91,13 @@ impl Body {
     }
 
     fn with(identity: u128, names: Vec<Option<ChunkId>>) -> Body {
-        Body { identity, length: OnceLock::new(), named: Mutex::new(names), whole: OnceLock::new() }
+        Body {
+            identity,
+            length: OnceLock::new(),
+            named: Mutex::new(names),
+            whole: OnceLock::new(),
+            variants: OnceLock::new(),
+        }
     }
 
     /// What tells it from every other body, of other processes and earlier runs too.

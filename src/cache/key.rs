@@ -4,6 +4,7 @@
 //! fields. Parts are length-prefixed, so no part can be written so that it reads as another; the whole key is compared,
 //! not only its hash (G25).
 
+use crate::{cache::Effort, http_caching::Coding};
 use bytes::Bytes;
 use std::{borrow::Borrow, fmt};
 
@@ -33,6 +34,8 @@ const QUERY: u8 = 2;
 const GUARDED: u8 = 4;
 /// It names a cache group, not a URL.
 const GROUP: u8 = 8;
+/// It names a coded variant of what is stored for a URL.
+const CODED: u8 = 16;
 
 impl KeyParts<'_> {
     /// The key of these parts.
@@ -66,6 +69,15 @@ impl Key {
     /// Whether it names a cache group.
     pub fn is_group(&self) -> bool {
         self.0.first().is_some_and(|flags| flags & GROUP != 0)
+    }
+
+    /// The key under which a coded variant of a body is, that is stored under this key. It names the body, for a variant belongs
+    /// to that and not to the URL.
+    pub fn coded(&self, source: u128, coding: Coding, effort: Effort) -> Key {
+        let flags = CODED | self.0.first().map_or(0, |flags| flags & (HTTPS | GUARDED));
+        let parts = self.parts();
+        let (scope, host, path) = parts.map_or(("", "", ""), |parts| (parts.scope, parts.host, parts.path));
+        Key::of(flags, [scope, host, path, &format!("{source:032x} {} {}", coding.as_str(), effort.as_str())])
     }
 
     /// Bytes of the key.
@@ -121,6 +133,7 @@ impl fmt::Debug for Key {
 #[cfg(test)]
 mod tests {
     use super::KeyParts;
+    use crate::{cache::Effort, http_caching::Coding};
 
     #[test]
     fn no_part_can_be_written_as_another() {
@@ -147,6 +160,28 @@ mod tests {
             KeyParts { query: Some(""), ..base }.key(),
             "an empty query is not none"
         );
+    }
+
+    #[test]
+    fn a_variant_is_of_one_body_coding_and_effort() {
+        let base =
+            KeyParts { scope: "a", https: true, guarded: true, host: "h", path: "/b", query: Some("q") };
+        let key = base.key();
+        let keys = [
+            key.clone(),
+            key.coded(1, Coding::Brotli, Effort::Fast),
+            key.coded(2, Coding::Brotli, Effort::Fast),
+            key.coded(1, Coding::Gzip, Effort::Fast),
+            key.coded(1, Coding::Brotli, Effort::Best),
+            KeyParts { scope: "b", ..base }.key().coded(1, Coding::Brotli, Effort::Fast),
+            KeyParts { guarded: false, ..base }.key().coded(1, Coding::Brotli, Effort::Fast),
+            KeyParts { query: Some("00000000000000000000000000000001 br fast"), ..base }.key(),
+        ];
+        for (i, one) in keys.iter().enumerate() {
+            assert!(keys[..i].iter().all(|other| other != one), "{one:?}");
+        }
+        let parts = keys[1].parts().map(|parts| (parts.scope, parts.https, parts.guarded, parts.path));
+        assert_eq!(parts, Some(("a", true, true, "/b")), "it counts for its site");
     }
 
     #[test]

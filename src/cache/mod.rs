@@ -2,6 +2,7 @@
 
 mod body;
 mod buffers;
+mod coded;
 mod disk;
 mod groups;
 mod key;
@@ -13,6 +14,7 @@ mod tiers;
 
 pub use body::{Body, CHUNK, Chunk, ChunkId};
 pub use buffers::Buffers;
+pub use coded::{Effort, Made};
 pub use disk::{
     Alive, BodyRecord, Changes, Counts, Disk, DiskError, DiskSettings, Filter, FolderSettings, FolderStat,
     Hooks, Index, Kept, OfflineError, OfflineFolder, Place, Read, SegmentRecord, Verified, decode_slot,
@@ -21,6 +23,6 @@ pub use disk::{
 pub use groups::Groups;
 pub use key::{Key, KeyParts};
 pub use memory::{Memory, Pieces};
-pub use settings::CacheSettings;
+pub use settings::{CacheSettings, CodingSettings};
 pub use stored::{Selecting, Slot, StoredParts, StoredResponse, Use};
 pub use tiers::{Raised, Tier, Tiers};

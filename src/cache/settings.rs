@@ -1,4 +1,4 @@
-//! What an operator sets of the tiers and of fills.
+//! What an operator sets of the tiers, of fills and of coded variants.
 
 use std::time::Duration;
 
@@ -17,6 +17,44 @@ pub struct CacheSettings {
     pub lag_limit: Duration,
     /// How long a request does not wait for a fill of what could not be stored last time.
     pub pass_mark: Duration,
+    /// What is given other codings.
+    pub coding: CodingSettings,
+}
+
+/// Coded variants of what is stored, and the threads that make them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodingSettings {
+    /// Bytes of stored bodies that all threads together take on a second; 0: nothing is coded.
+    pub budget: u64,
+    /// Threads.
+    pub threads: usize,
+    /// Shortest body that is coded, bytes: what fits into a packet is there no sooner for being shorter.
+    pub smallest: u64,
+    /// Longest body that is coded, bytes, before and after.
+    pub largest: u64,
+}
+
+impl Default for CodingSettings {
+    fn default() -> CodingSettings {
+        CodingSettings { budget: 4 << 20, threads: 1, smallest: 1400, largest: 8 << 20 }
+    }
+}
+
+impl CodingSettings {
+    /// Whether anything is coded.
+    pub fn codes(&self) -> bool {
+        self.budget > 0
+    }
+
+    /// Whether a body of this length may be sent coded; one of which the length is not known may.
+    pub fn may_code(&self, length: Option<u64>) -> bool {
+        self.codes() && length.is_none_or(|length| length >= self.smallest)
+    }
+
+    /// Whether variants of a body of this length are made.
+    pub fn fits(&self, length: u64) -> bool {
+        self.codes() && (self.smallest..=self.largest).contains(&length)
+    }
 }
 
 impl Default for CacheSettings {
@@ -28,6 +66,7 @@ impl Default for CacheSettings {
             read_ahead: 16 << 20,
             lag_limit: Duration::from_secs(10),
             pass_mark: Duration::from_secs(10),
+            coding: CodingSettings::default(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A stored response, and the slot that holds those of one key.
 
 use crate::{
-    cache::{Body, CHUNK, groups::Grouped},
+    cache::{Body, CHUNK, coded::Heads, groups::Grouped},
     clock,
     http_caching::{EntityTag, Freshness, RequestDirectives, SelectingValue, groups, vary},
     ledger::Number,
@@ -88,6 +88,8 @@ pub struct StoredResponse {
     checked: AtomicU64,
     /// Its cache groups, if it has any.
     grouped: Option<Box<Grouped>>,
+    /// Those of its coded variants, if it can have any.
+    pub(super) heads: Option<Box<Heads>>,
 }
 
 impl Deref for StoredResponse {
@@ -125,8 +127,14 @@ pub enum Use {
 impl StoredResponse {
     /// A stored response, not yet checked against the ledger.
     pub fn new(parts: StoredParts) -> StoredResponse {
+        let heads = Heads::of(&parts);
+        StoredResponse { heads, ..StoredResponse::without_variants(parts) }
+    }
+
+    /// One that is not given another coding.
+    pub(super) fn without_variants(parts: StoredParts) -> StoredResponse {
         let grouped = Grouped::of(groups::named(&groups::CACHE_GROUPS, &parts.headers));
-        StoredResponse { parts, checked: AtomicU64::new(0), grouped }
+        StoredResponse { parts, checked: AtomicU64::new(0), grouped, heads: None }
     }
 
     pub(super) fn grouped(&self) -> Option<&Grouped> {
@@ -187,8 +195,10 @@ impl StoredResponse {
         let fields: usize = self.headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 96).sum();
         let selecting: usize =
             self.selecting.values.iter().map(|v| v.as_bytes().map_or(0, <[u8]>::len) + 96).sum();
+        // Beside it the heads of two variants: seldom do clients differ in more.
+        let heads = if self.heads.is_some() { 3 } else { 1 };
         // Each name stands in the body twice, once none is missing.
-        (512 + fields + selecting) as u64 + self.length.div_ceil(CHUNK as u64) * 2 * NAME
+        (heads * (512 + fields + selecting)) as u64 + self.length.div_ceil(CHUNK as u64) * 2 * NAME
     }
 }
 

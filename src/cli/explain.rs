@@ -3,7 +3,7 @@
 use super::{Exit, Streams, call::Node};
 use crate::{
     control::FIELD,
-    response::{AnswerTold, Explanation, FieldTold, OriginTold, RangeTold, StoredTold},
+    response::{AnswerTold, CodedTold, Explanation, FieldTold, OriginTold, RangeTold, StoredTold},
 };
 use clap::Args;
 use http::HeaderValue;
@@ -83,6 +83,9 @@ fn answer(f: &mut Formatter<'_>, told: &AnswerTold) -> fmt::Result {
     if let Some(status) = told.status {
         write!(f, ", status {status}")?;
     }
+    if let Some(coding) = &told.coding {
+        write!(f, ", coded {coding} by the edge")?;
+    }
     for RangeTold { first, last } in &told.ranges {
         write!(f, ", bytes {first} to {last}")?;
     }
@@ -151,6 +154,9 @@ fn stored(f: &mut Formatter<'_>, told: &StoredTold, ledger: &str) -> fmt::Result
     match told.outdated {
         true => writeln!(f, "outdated by {}", told.outdated_by.join(", "))?,
         false => writeln!(f, "not outdated")?,
+    }
+    for CodedTold { coding, effort, length } in &told.coded {
+        writeln!(f, "         coded {coding} ({effort}): {length} bytes")?;
     }
     for FieldTold { name, value } in &told.selecting {
         writeln!(f, "         selected by {name}: {value}")?;

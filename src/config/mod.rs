@@ -5,6 +5,7 @@
 
 mod access;
 mod asked;
+mod coding;
 mod disk;
 mod listeners;
 mod mount;

@@ -1,6 +1,6 @@
 //! What an operator sets of the process, and the small tables beside it: `[node]`, `[cache]`, `[ledger]`, `[log]`.
 
-use super::reader::Section;
+use super::{coding, reader::Section};
 use crate::{
     cache::CacheSettings,
     ledger::LedgerSettings,
@@ -74,6 +74,7 @@ pub(super) fn cache(section: Section<'_>) -> CacheSettings {
         read_ahead: section.size("read_ahead", 1 << 20..=1 << 40).unwrap_or(fill_window),
         lag_limit: span("lag_limit", default.lag_limit),
         pass_mark: span("pass_mark", default.pass_mark),
+        coding: section.table("coding").map(coding::coding).unwrap_or_default(),
     };
     section.finish();
     settings

@@ -1,7 +1,7 @@
 use super::{Config, NodeSettings, check, parse, reader::Reader};
 use crate::{
     access::signed,
-    cache::{CacheSettings, DiskSettings, FolderSettings},
+    cache::{CacheSettings, CodingSettings, DiskSettings, FolderSettings},
     control::ControlSettings,
     ledger::LedgerSettings,
     listener::{ClientAuth, Deadlines, Limits, ListenerSettings, TlsSettings, TlsVersion},
@@ -322,7 +322,8 @@ fn every_setting_can_be_set() {
                 fill_window: 4 << 20,
                 read_ahead: 3 << 20,
                 lag_limit: second(3),
-                pass_mark: second(2)
+                pass_mark: second(2),
+                coding: CodingSettings { budget: 5 << 20, threads: 2, smallest: 2 << 10, largest: 3 << 20 },
             },
             disk: DiskSettings {
                 folders: vec![

@@ -3,11 +3,15 @@
 use crate::{
     cache::{Pieces, StoredResponse},
     clock,
-    edge::{Visit, route},
+    edge::{There, Visit, route},
     fill::{FillHead, Reader},
-    http_caching::{range, status_field},
+    http_caching::{coded_tag, coding, range, status_field},
     listener::{Connection, Refused},
-    response::{Account, Accounts, Arrival, Body, Multipart, Part, Plain, Ranges, Source, fields, part},
+    response::{
+        Account, Accounts, Arrival, Body, Multipart, Part, Plain, Ranges, Source,
+        coding::{Recode, Recoded},
+        fields, part,
+    },
     site::Sites,
     telemetry::{Fault, Outcome},
 };
@@ -33,23 +37,29 @@ struct Head {
 
 /// What of a response this request gets.
 pub(super) fn part_of(visit: &Visit, status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> Part {
-    part(&visit.parts.method, &visit.parts.headers, status, headers, length)
+    let part = part(&visit.parts.method, &visit.parts.headers, status, headers, length);
+    if visit.recode.is_some() { part.without_ranges() } else { part }
 }
 
 /// The answer from a stored response.
 pub(super) fn stored(
     mut visit: Box<Visit>,
     stored: &StoredResponse,
-    (part, from): (Part, From),
+    there: There,
     outcome: Outcome,
     cache_status: HeaderValue,
     now: SystemTime,
 ) -> Response<Body> {
+    if let Some((coding, _)) = there.variant {
+        visit.account.coding = Some(coding);
+    }
+    let stored = there.shown(stored);
     let age = stored.freshness.age(now);
     visit.account.age = Some(age);
     visit.account.outcome = outcome;
     let head =
         Head { status: stored.status, headers: stored.headers.clone(), length: Some(stored.length), age };
+    let There { part, from, .. } = there;
     answer(visit, head, part, from, cache_status)
 }
 
@@ -78,7 +88,12 @@ fn answer(
     cache_status: HeaderValue,
 ) -> Response<Body> {
     let browser_lifetime = visit.policy().and_then(|policy| policy.browser_lifetime);
-    let Head { mut status, mut headers, length, age } = head;
+    let Head { mut status, mut headers, mut length, age } = head;
+    if let Some(Recode { to, .. }) = visit.recode {
+        headers = coding::recoded(&headers, to, coding::Bytes::Coming);
+        length = None;
+        visit.account.coding = Some(to);
+    }
     headers.insert(header::AGE, HeaderValue::from(age));
     let cache_status = match visit.route.site.cache_status_key {
         true => status_field::with_key(&cache_status, visit.path(), visit.query()),
@@ -116,6 +131,7 @@ fn answer(
         }
         Part::NotModified => {
             status = StatusCode::NOT_MODIFIED;
+            told_as_known(&visit.parts.headers, &mut headers);
             None
         }
         Part::Failed => {
@@ -143,6 +159,16 @@ fn answer(
         || !matches!(part, Part::Whole | Part::Range { .. } | Part::Ranges { .. });
     let body = match from {
         _ if bodiless => Body::new(Source::Empty, None, visit.account),
+        from if let Some(recode) = visit.recode => {
+            let source = match from {
+                From::Pieces(pieces) => Source::Pieces(pieces.into_iter()),
+                From::Reader(mut reader) => {
+                    reader.turn_to(0, None);
+                    Source::Reader(reader)
+                }
+            };
+            Body::new(Source::Recoded(Box::new(Recoded::new(source, recode))), None, visit.account)
+        }
         From::Pieces(pieces) => Body::from_pieces(pieces, visit.account),
         From::Reader(_) if sent == Some(0) => Body::new(Source::Empty, None, visit.account),
         From::Reader(mut reader) => {
@@ -161,6 +187,14 @@ fn answer(
         }
     };
     respond(status, headers, body)
+}
+
+/// Of a response that the client has, the tag by which it has it. Of that tag's bytes the coding may be another.
+pub(super) fn told_as_known(asked: &HeaderMap, headers: &mut HeaderMap) {
+    if let Some(known) = headers.get(header::ETAG).and_then(|held| coded_tag::known_as(asked, held)) {
+        headers.insert(header::ETAG, known);
+        headers.remove(header::CONTENT_ENCODING);
+    }
 }
 
 /// An answer of the edge's own.

@@ -80,7 +80,7 @@ impl Edge {
                 Some(in_hand) => {
                     let status = status_field::fwd(Fwd::Request, Some(304), true, false, None, None);
                     let (outcome, now) = (Outcome::Revalidated, clock::now());
-                    Err(Box::new(answer::stored(visit, &stored, in_hand, outcome, status, now)))
+                    Err(Box::new(self.answer(visit, &stored, in_hand, outcome, status, now)))
                 }
                 None => Ok((visit, Found::Below, stored.content_tag().cloned())),
             },

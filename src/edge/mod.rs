@@ -12,6 +12,7 @@
 
 mod answer;
 mod asked;
+mod coded;
 mod explain;
 mod handover;
 mod lessons;
@@ -28,17 +29,16 @@ use crate::{
     http_caching::{Directives, Fwd, status_field},
     ledger::Ledger,
     listener::{Connection, Refused, RequestBody, Serve},
-    response::{Account, Accounts, Arrival, Body, Part, Plain},
+    response::{Account, Accounts, Arrival, Body, Plain, coding::Coder},
     site::Sites,
     telemetry::{Fault, Outcome},
 };
-use answer::From;
 use arc_swap::ArcSwap;
 pub use handover::{Handover, Outdated};
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use look_up::{Found, Own, Way};
-use reach::{Reach, is_partial};
-use std::sync::Arc;
+use reach::{Reach, There, is_partial};
+use std::{sync::Arc, time::SystemTime};
 use visit::{Course, Visit};
 
 /// Everything a request meets on its way. Cheap to clone.
@@ -57,6 +57,8 @@ pub struct Parts {
     pub ledger: Arc<Ledger>,
     /// Where requests are accounted for.
     pub accounts: Arc<Accounts>,
+    /// What makes coded variants.
+    pub coder: Coder,
     /// Whether another process serves in the place of this one.
     pub handover: Handover,
 }
@@ -142,6 +144,7 @@ impl Edge {
             looked_below: false,
             learner: None,
             leave: None,
+            recode: None,
         });
         visit.meet();
         Ok(visit)
@@ -188,18 +191,32 @@ impl Edge {
         mut visit: Box<Visit>,
         stored: &Arc<StoredResponse>,
         (ttl, refresh): (i64, bool),
-        there: (Part, From),
+        there: There,
     ) -> Response<Body> {
         let now = visit.account.time;
         if refresh {
             visit.end_hop();
             self.0.fills.refresh(&visit.wanted(Some(stored.clone()), self.selecting(&visit)));
         }
-        if is_partial(&there.0, stored) {
+        if there.is_partial(stored) {
             let status = status_field::fwd(Fwd::Partial, None, true, false, None, None);
-            return answer::stored(visit, stored, there, Outcome::Miss, status, now);
+            return self.answer(visit, stored, there, Outcome::Miss, status, now);
         }
-        answer::stored(visit, stored, there, outcome_of(ttl), status_field::hit(ttl), now)
+        self.answer(visit, stored, there, outcome_of(ttl), status_field::hit(ttl), now)
+    }
+
+    /// The answer from a stored response, with what is there of it.
+    fn answer(
+        &self,
+        visit: Box<Visit>,
+        stored: &Arc<StoredResponse>,
+        there: There,
+        outcome: Outcome,
+        cache_status: HeaderValue,
+        now: SystemTime,
+    ) -> Response<Body> {
+        self.shown(&visit, stored, &there);
+        answer::stored(visit, stored, there, outcome, cache_status, now)
     }
 
     /// A request that the disk or the origin must be asked for: read, relayed, or answered by a fill.
@@ -231,7 +248,7 @@ impl Edge {
                 && let Some(fetched) = self.fetched(leave, &mut visit, stored).await
             {
                 let status = status_field::fwd(Fwd::Partial, None, true, false, None, None);
-                return answer::stored(visit, stored, fetched, Outcome::Miss, status, clock::now());
+                return self.answer(visit, stored, fetched, Outcome::Miss, status, clock::now());
             }
             lacks = Some(stored.body.clone()).filter(|_| stored.content_tag().is_none());
         }
@@ -257,12 +274,12 @@ impl Edge {
         {
             let now = clock::now();
             let status = status_field::hit(stored.freshness.ttl(now));
-            return answer::stored(visit, &stored, here, Outcome::Stale, status, now);
+            return self.answer(visit, &stored, here, Outcome::Stale, status, now);
         }
         self.obtained(visit, obtained, why).await
     }
 
-    async fn obtained_in_hand(&self, visit: &mut Visit, stored: &StoredResponse) -> Option<(Part, From)> {
+    async fn obtained_in_hand(&self, visit: &mut Visit, stored: &StoredResponse) -> Option<There> {
         let leave = visit.leave.clone()?;
         self.in_hand(&leave, visit, stored).await
     }
@@ -290,6 +307,7 @@ impl Edge {
                     (began.then_some(head.status.as_u16()), head.shared.err().filter(|_| told));
                 let ttl = head.kept.then(|| head.freshness.ttl(clock::now()));
                 let status = status_field::fwd(why, asked, head.kept && began, !began, ttl, detail);
+                self.show_growing(&mut visit, &head);
                 let part = self.part_of_growing(&visit, &head, &mut body).await;
                 answer::filling(visit, &head, (part, body), outcome, status)
             }
@@ -302,7 +320,7 @@ impl Edge {
                 let now = clock::now();
                 let ttl = Some(stored.freshness.ttl(now));
                 let status = status_field::fwd(why, began.then_some(304), began, !began, ttl, None);
-                answer::stored(visit, &stored, in_hand, outcome, status, now)
+                self.answer(visit, &stored, in_hand, outcome, status, now)
             }
             Obtained::Stored(stored) => {
                 let Some(in_hand) = self.obtained_in_hand(&mut visit, &stored).await else {
@@ -310,7 +328,7 @@ impl Edge {
                 };
                 let now = clock::now();
                 let status = status_field::hit(stored.freshness.ttl(now));
-                answer::stored(visit, &stored, in_hand, Outcome::Hit, status, now)
+                self.answer(visit, &stored, in_hand, Outcome::Hit, status, now)
             }
             Obtained::Released { .. } => self.relay(visit, why, Some("not-shared")).await,
             Obtained::Failed(failure) => {

@@ -9,9 +9,11 @@ use crate::{
         visit::Visit,
     },
     fill::{FillHead, Reader},
+    http_caching::Coding,
     response::Part,
 };
 use http::Method;
+use std::sync::Arc;
 
 /// So many bytes of a body whose chunks can be had again are taken at once.
 const PINNED: u64 = 4 * CHUNK as u64;
@@ -26,12 +28,50 @@ pub(super) enum Reach {
     Reader { first: u64, last: u64, there: bool },
 }
 
+/// What of a stored response a request gets.
+pub(super) struct There {
+    /// The variant that it is shown; `None`: the response as it is.
+    pub(super) variant: Option<(Coding, Arc<StoredResponse>)>,
+    /// The part of it.
+    pub(super) part: Part,
+    /// Its bytes, or who reads them.
+    pub(super) from: From,
+}
+
+impl There {
+    /// What the request is shown of `stored`.
+    pub(super) fn shown<'a>(&'a self, stored: &'a StoredResponse) -> &'a StoredResponse {
+        self.variant.as_ref().map_or(stored, |(_, variant)| variant)
+    }
+
+    /// Whether it needs bytes that never came.
+    pub(super) fn is_partial(&self, stored: &StoredResponse) -> bool {
+        is_partial(&self.part, self.shown(stored))
+    }
+}
+
 impl Edge {
-    /// The part of a stored response that a request gets, and its bytes or who reads them, if its first byte is in memory now.
+    /// What a request gets of a stored response, if its first byte is in memory now.
+    pub(super) fn at_hand(&self, leave: &Leave, visit: &mut Visit, stored: &StoredResponse) -> Option<There> {
+        if let Some((coding, variant)) = self.variant(visit, stored) {
+            if let Some((part, from)) = self.as_it_is_at_hand(leave, visit, &variant) {
+                return Some(There { variant: Some((coding, variant)), part, from });
+            }
+            if self.0.tiers.may_have(&variant.body) {
+                return None;
+            }
+            stored.body.is_lost(coding);
+        }
+        self.show_as_stored(visit, stored);
+        let (part, from) = self.as_it_is_at_hand(leave, visit, stored)?;
+        Some(There { variant: None, part, from })
+    }
+
+    /// The part of it that a request gets, and its bytes or who reads them, if its first byte is in memory now.
     ///
     /// Bytes that are there are taken at once, as far as that pins little memory: a whole window of what could not be had
     /// again, a few chunks of what could.
-    pub(super) fn at_hand(
+    fn as_it_is_at_hand(
         &self,
         leave: &Leave,
         visit: &mut Visit,
@@ -65,15 +105,33 @@ impl Edge {
         Reach::Reader { first, last, there }
     }
 
-    /// As [`Edge::at_hand`], with what is on disk. Of what cannot be had again all must be there before the first byte is
-    /// promised; it is read chunk by chunk all the same, so that slow clients pin little memory.
+    /// As [`Edge::at_hand`], with what is on disk.
     pub(super) async fn here(
         &self,
         leave: &Leave,
         visit: &mut Visit,
         stored: &StoredResponse,
+    ) -> Option<There> {
+        if let Some((coding, variant)) = self.variant(visit, stored) {
+            if let Some((part, from)) = self.as_it_is_here(leave, visit, &variant).await {
+                return Some(There { variant: Some((coding, variant)), part, from });
+            }
+            stored.body.is_lost(coding);
+        }
+        self.show_as_stored(visit, stored);
+        let (part, from) = self.as_it_is_here(leave, visit, stored).await?;
+        Some(There { variant: None, part, from })
+    }
+
+    /// As [`Edge::as_it_is_at_hand`], with what is on disk. Of what cannot be had again all must be there before the first byte
+    /// is promised; it is read chunk by chunk all the same, so that slow clients pin little memory.
+    async fn as_it_is_here(
+        &self,
+        leave: &Leave,
+        visit: &mut Visit,
+        stored: &StoredResponse,
     ) -> Option<(Part, From)> {
-        if let Some(at_hand) = self.at_hand(leave, visit, stored) {
+        if let Some(at_hand) = self.as_it_is_at_hand(leave, visit, stored) {
             return Some(at_hand);
         }
         let tiers = &self.0.tiers;
@@ -105,26 +163,27 @@ impl Edge {
         leave: &Leave,
         visit: &mut Visit,
         stored: &StoredResponse,
-    ) -> Option<(Part, From)> {
+    ) -> Option<There> {
         match self.here(leave, visit, stored).await {
             Some(here) => Some(here),
             None => self.fetched(leave, visit, stored).await,
         }
     }
 
-    /// The part of a stored response that a request gets, with its first byte had from the origin.
+    /// What a request gets of a stored response, with its first byte had from the origin.
     pub(super) async fn fetched(
         &self,
         leave: &Leave,
         visit: &mut Visit,
         stored: &StoredResponse,
-    ) -> Option<(Part, From)> {
+    ) -> Option<There> {
         stored.content_tag()?;
+        self.show_as_stored(visit, stored);
         let part = answer::part_of(visit, stored.status, &stored.headers, Some(stored.length));
         let (first, last) = part.bytes(stored.length)?;
         let mut reader = self.read(leave, visit, stored, first, last);
         reader.ready().await.ok()?;
-        Some((part, From::Reader(reader)))
+        Some(There { variant: None, part, from: From::Reader(reader) })
     }
 
     fn read(

@@ -6,7 +6,7 @@
 use crate::{
     edge::{Edge, Visit, answer, lessons::Unsafe},
     fill::VIA,
-    http_caching::{Directives, Fwd, may_store, status_field, storable},
+    http_caching::{Directives, Fwd, coded_tag, may_store, status_field, storable},
     origin::{Head, OriginError, OriginRequest, Relayed, Tunnel, Upload},
     response::{Body, Plain, Source, fields},
     site::Mounted,
@@ -116,6 +116,7 @@ impl Visit {
     /// The request as the origin gets it: the client's own fields, what ended here taken out, the edge's added.
     pub(super) fn relayed(&self) -> OriginRequest {
         let mut headers = self.parts.headers.clone();
+        coded_tag::sent_onward(&mut headers);
         fields::forward(&mut headers, &self.asker());
         self.account.trace.apply(&mut headers);
         let (mut path, mut host) = (Cow::Borrowed(self.path()), &self.route.host);
@@ -154,6 +155,9 @@ fn answer_relayed(
     let Relayed { head, body, tunnel } = relayed;
     let mut headers = head.headers;
     headers.append(header::VIA, VIA);
+    if head.status == StatusCode::NOT_MODIFIED {
+        answer::told_as_known(&visit.parts.headers, &mut headers);
+    }
     if let Some(mount) = &visit.route.mount {
         mount.turn_back(&mut headers);
         headers.remove(header::SET_COOKIE);

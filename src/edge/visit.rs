@@ -11,7 +11,7 @@ use crate::{
     },
     listener::RequestBody,
     origin::Origin,
-    response::{Account, fields},
+    response::{Account, coding::Recode, fields},
     rules::{Policy, Verdict},
 };
 use http::{Method, StatusCode, header};
@@ -33,6 +33,8 @@ pub(super) struct Visit {
     pub(super) learner: Option<Arc<Learner>>,
     /// Leave to be answered from what is stored.
     pub(super) leave: Option<Leave>,
+    /// What becomes of the body on its way to the client.
+    pub(super) recode: Option<Recode>,
     /// Who is connected: the client, or a proxy before the edge.
     pub(super) peer: std::net::IpAddr,
 }

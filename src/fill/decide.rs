@@ -4,13 +4,15 @@
 
 use crate::{
     access::{self, Answer, Asking, Evidence, Known},
-    cache::{Body, Selecting, StoredParts, StoredResponse},
+    cache::{Body, CodingSettings, Selecting, StoredParts, StoredResponse},
     fill::{
         request::selects_nothing,
         task::{Ask, FillHead},
     },
     http_caching::{
-        Directives, EntityTag, Freshness, Vary, freshen, freshness, status_field,
+        Directives, EntityTag, Freshness, Vary,
+        coding::{recodable, told_in_vary},
+        freshen, freshness, status_field,
         storable::{self, is_personal, may_store},
         vary,
     },
@@ -88,6 +90,7 @@ pub(super) fn decide(
     length: Option<u64>,
     delimited_by_close: bool,
     limit: impl Fn(bool) -> u64,
+    coding: &CodingSettings,
 ) -> Decision {
     let sent = Sent::from(ask);
     let directives = Directives::said_to(sent.targets, &head.headers);
@@ -113,8 +116,11 @@ pub(super) fn decide(
         _ if freshness.lifetime <= freshness.initial_age || freshness.validate_always => Err("no-lifetime"),
         _ => Ok(()),
     };
-    let Head { status, headers, server, requested, .. } = head;
+    let Head { status, mut headers, server, requested, .. } = head;
     let (kept, tag) = (storable.is_ok(), content_tag(&headers, policy));
+    if kept && is_chosen_by_coding(status, &headers, coding.may_code(length)) {
+        told_in_vary(&mut headers);
+    }
     let own_fields = directives.unstored_fields().cloned().collect();
     let head = FillHead {
         status,
@@ -146,6 +152,13 @@ pub(super) fn judged(asking: &Asking, head: &Head, ask: &Ask) -> Answer {
         ask.coming.as_ref().and_then(|head| Some(Known { tag: head.tag.as_ref()?, headers: &head.headers }));
     let known = stored.or(coming);
     access::judge(asking, &said, known)
+}
+
+/// Whether what is stored goes out in several codings, or is not for who does not take the one it has. `codes`: one of its length is
+/// coded.
+fn is_chosen_by_coding(status: StatusCode, headers: &HeaderMap, codes: bool) -> bool {
+    let becomes = || recodable(status, headers).is_some_and(|recodable| recodable.compressible);
+    headers.contains_key(header::CONTENT_ENCODING) || (codes && becomes())
 }
 
 fn may_keep(head: &Head, sent: Sent<'_>, directives: &Directives) -> Result<(), &'static str> {

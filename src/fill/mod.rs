@@ -15,6 +15,7 @@ mod reader;
 mod rehearse;
 mod request;
 mod slice;
+mod standing;
 mod table;
 mod task;
 mod wanted;

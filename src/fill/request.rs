@@ -5,7 +5,7 @@
 //! is no fill at all but relayed, so that no field outside the key can shape what others get (G26).
 
 use crate::{
-    access::Learner, cache::StoredResponse, fill::Wanted, http_caching::vary, origin::OriginRequest,
+    access::Learner, cache::StoredResponse, fill::Wanted, http_caching::Accepted, origin::OriginRequest,
     rules::Policy, site::Mounted,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -154,7 +154,7 @@ fn fields(client: &HeaderMap, policy: Option<&Policy>, selecting: &[HeaderName])
             }
         }
     }
-    sent.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(vary::accept_encoding_class(client)));
+    sent.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(Accepted::by(client).class()));
     sent
 }
 

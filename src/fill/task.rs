@@ -336,10 +336,15 @@ async fn answered(
         _ => None,
     };
     let length = part.map(|part| part.length).or(body.length());
-    let Decision { head, storable } =
-        decide::decide(head, &fill.ask, fill.born, length, body.delimited_by_close(), |again| {
-            fills.limit(again)
-        });
+    let Decision { head, storable } = decide::decide(
+        head,
+        &fill.ask,
+        fill.born,
+        length,
+        body.delimited_by_close(),
+        |again| fills.limit(again),
+        &fills.settings.coding,
+    );
     if let Err(word) = storable {
         fills.metrics.not_stored.with_label_values(&[word]).inc();
         // What is said to one learner alone says nothing of what is stored for others.

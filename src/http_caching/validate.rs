@@ -1,6 +1,7 @@
 //! Conditional requests answered from what is stored (RFC 9110 §13, RFC 9111 §4.3.2).
 
 use super::{
+    coded_tag,
     freshness::{parse_http_date, single_date},
     list::{self, Quotes},
 };
@@ -48,6 +49,16 @@ impl<'a> EntityTag<'a> {
     pub fn weak_eq(self, other: EntityTag<'_>) -> bool {
         self.opaque == other.opaque
     }
+
+    /// Weak comparison of what both are variants of: whoever has a coded variant has its source's content.
+    pub fn same_source(self, other: EntityTag<'_>) -> bool {
+        coded_tag::root(self.opaque) == coded_tag::root(other.opaque)
+    }
+
+    /// Strong comparison of what both are variants of.
+    fn same_strong_source(self, other: EntityTag<'_>) -> bool {
+        !self.weak && !other.weak && self.same_source(other)
+    }
 }
 
 /// What the conditions of a request come to.
@@ -62,7 +73,7 @@ pub enum Condition {
 }
 
 /// Evaluates the conditions in the order of RFC 9110 §13.2.2. Only for a stored response that would answer 2xx
-/// (§13.2.1). `last_modified` is its `Last-Modified`, else its `Date` (RFC 9111 §4.3.2).
+/// (§13.2.1). Of coded variants the tags of their sources are compared ([`coded_tag`]). `last_modified` is its `Last-Modified`, else its `Date` (RFC 9111 §4.3.2).
 pub fn evaluate(
     headers: &HeaderMap,
     method: &Method,
@@ -73,7 +84,7 @@ pub fn evaluate(
     let safe = *method == Method::GET || *method == Method::HEAD;
 
     if headers.contains_key(header::IF_MATCH) {
-        if !names(headers, &header::IF_MATCH, tag(), |a, b| a.strong_eq(b)) {
+        if !names(headers, &header::IF_MATCH, tag(), |a, b| a.same_strong_source(b)) {
             return Condition::PreconditionFailed;
         }
     } else if let (Some(since), Some(modified)) = (date(headers, &header::IF_UNMODIFIED_SINCE), last_modified)
@@ -83,7 +94,7 @@ pub fn evaluate(
     }
 
     if headers.contains_key(header::IF_NONE_MATCH) {
-        if names(headers, &header::IF_NONE_MATCH, tag(), |a, b| a.weak_eq(b)) {
+        if names(headers, &header::IF_NONE_MATCH, tag(), |a, b| a.same_source(b)) {
             return if safe { Condition::NotModified } else { Condition::PreconditionFailed };
         }
     } else if safe

@@ -1,7 +1,10 @@
 //! Selecting fields (RFC 9111 §4.1): which request fields a response varies on, and whether a request's are the same
 //! as those a response was stored for.
 
-use super::list::{self, Members, Quotes};
+use super::{
+    coding::Accepted,
+    list::{self, Quotes},
+};
 use http::{HeaderMap, HeaderName, header};
 
 /// What `Vary` names.
@@ -45,12 +48,18 @@ pub fn parse(headers: &HeaderMap) -> Vary {
     if names.is_empty() { Vary::None } else { Vary::Fields(names) }
 }
 
+/// Whether `Vary` names this field.
+pub fn names(headers: &HeaderMap, name: &HeaderName) -> bool {
+    list::members(headers, &header::VARY, Quotes::Escaped)
+        .any(|member| member.eq_ignore_ascii_case(name.as_str().as_bytes()))
+}
+
 /// The value to keep of a selecting field: all lines as one list, members without white space around them. Of
-/// `Accept-Encoding` the class is kept ([`accept_encoding_class`]). Tags of `Accept-Language` are the same in any case
+/// `Accept-Encoding` the class is kept ([`Accepted::class`]). Tags of `Accept-Language` are the same in any case
 /// (RFC 4647 §2); their order stays, for many an origin takes the first that it has.
 pub fn selecting_value(name: &HeaderName, headers: &HeaderMap) -> SelectingValue {
     if name == header::ACCEPT_ENCODING {
-        return SelectingValue(Some(accept_encoding_class(headers).as_bytes().into()));
+        return SelectingValue(Some(Accepted::by(headers).class().as_bytes().into()));
     }
     if !headers.contains_key(name) {
         return SelectingValue(None);
@@ -80,7 +89,7 @@ fn same_value(name: &HeaderName, stored: &SelectingValue, headers: &HeaderMap) -
         return !headers.contains_key(name);
     };
     if name == header::ACCEPT_ENCODING {
-        return stored == accept_encoding_class(headers).as_bytes();
+        return stored == Accepted::by(headers).class().as_bytes();
     }
     if !headers.contains_key(name) {
         return false;
@@ -110,85 +119,9 @@ fn in_any_case(name: &HeaderName) -> bool {
     *name == header::ACCEPT_LANGUAGE
 }
 
-const BROTLI: usize = 1;
-const GZIP: usize = 2;
-const ZSTD: usize = 4;
-/// `*`: whatever is not named.
-const ANY_OTHER: usize = 8;
-
-/// By the sum of the bits above.
-const CLASSES: [&str; 8] =
-    ["identity", "br", "gzip", "br, gzip", "zstd", "br, zstd", "gzip, zstd", "br, gzip, zstd"];
-
-/// The content codings among br, gzip and zstd that the client accepts (RFC 9110 §12.5.3), as a list that can be sent
-/// to the origin; `identity` if none. A request without `Accept-Encoding` is taken to accept none: such clients seldom
-/// can decode. What cannot be read is not accepted; of a coding named twice the refusal counts.
-pub fn accept_encoding_class(headers: &HeaderMap) -> &'static str {
-    let mut lines = headers.get_all(header::ACCEPT_ENCODING).iter();
-    let Some(line) = lines.next() else {
-        return CLASSES[0];
-    };
-    let second = lines.next();
-    // What browsers send, without reading it member by member.
-    match (line.as_bytes(), second) {
-        (b"gzip, deflate, br, zstd", None) => return CLASSES[BROTLI | GZIP | ZSTD],
-        (b"gzip, deflate, br", None) => return CLASSES[BROTLI | GZIP],
-        (b"gzip, deflate" | b"gzip", None) => return CLASSES[GZIP],
-        _ => {}
-    }
-    let mut codings = Codings::default();
-    codings.read(line.as_bytes());
-    second.into_iter().chain(lines).for_each(|line| codings.read(line.as_bytes()));
-    let taken = codings.accepted & !codings.refused;
-    let rest = if taken & ANY_OTHER == 0 { 0 } else { !codings.refused };
-    CLASSES[(taken | rest) & 7]
-}
-
-#[derive(Default)]
-struct Codings {
-    accepted: usize,
-    refused: usize,
-}
-
-impl Codings {
-    fn read(&mut self, line: &[u8]) {
-        for member in (Members { rest: line, quotes: Quotes::Escaped }) {
-            let mut parts = member.split(|&b| b == b';');
-            let coding = list::trim(parts.next().unwrap_or_default());
-            let accepted = parts.all(|part| weight_above_zero(list::trim(part)));
-            let bit = match coding {
-                c if c.eq_ignore_ascii_case(b"gzip") || c.eq_ignore_ascii_case(b"x-gzip") => GZIP,
-                c if c.eq_ignore_ascii_case(b"br") => BROTLI,
-                c if c.eq_ignore_ascii_case(b"zstd") => ZSTD,
-                b"*" => ANY_OTHER,
-                _ => continue,
-            };
-            *(if accepted { &mut self.accepted } else { &mut self.refused }) |= bit;
-        }
-    }
-}
-
-/// Is this `q=` with a weight above 0 (RFC 9110 §12.4.2)? Not for anything else.
-fn weight_above_zero(parameter: &[u8]) -> bool {
-    let [b'q' | b'Q', b'=', whole, fraction @ ..] = parameter else {
-        return false;
-    };
-    let digits = match fraction {
-        [] => fraction,
-        [b'.', digits @ ..] if digits.len() <= 3 && digits.iter().all(u8::is_ascii_digit) => digits,
-        _ => return false,
-    };
-    let fraction_is_zero = digits.iter().all(|&d| d == b'0');
-    match whole {
-        b'1' => fraction_is_zero,
-        b'0' => !fraction_is_zero,
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Vary, accept_encoding_class, parse, same, selecting_value};
+    use super::{Vary, parse, same, selecting_value};
     use http::{HeaderMap, HeaderName, header};
 
     fn lines(name: &'static str, lines: &[&str]) -> HeaderMap {
@@ -264,41 +197,5 @@ mod tests {
         assert!(!same(&names, &stored, &headers));
         assert!(!same(&names, &stored[..1], &headers), "a value short");
         assert!(same(&[], &[], &headers));
-    }
-
-    #[test]
-    fn the_class_names_only_codings_that_the_client_accepts() {
-        let table: &[(&str, &[&str], &str)] = &[
-            ("absent", &[], "identity"),
-            ("empty", &[""], "identity"),
-            ("Chromium", &["gzip, deflate, br, zstd"], "br, gzip, zstd"),
-            ("Safari", &["gzip, deflate, br"], "br, gzip"),
-            ("G29 two lines", &["gzip", "br"], "br, gzip"),
-            ("G29 one", &["gzip"], "gzip"),
-            ("older browsers", &["gzip, deflate"], "gzip"),
-            ("G29 q=0", &["gzip;q=0, identity"], "identity"),
-            ("G29 case", &["GZIP"], "gzip"),
-            ("G29 * with q=0", &["*;q=0, identity"], "identity"),
-            ("RFC 9110 §8.4.1.3 x-gzip", &["x-gzip"], "gzip"),
-            ("RFC 9110 §12.5.3 *", &["*"], "br, gzip, zstd"),
-            ("RFC 9110 §12.5.3 * but not those named", &["gzip;q=0, *"], "br, zstd"),
-            ("RFC 9110 §12.5.3 * refuses those not named", &["zstd, *;q=0"], "zstd"),
-            ("RFC 9110 §12.4.2 weights", &["br;q=1.000, gzip; Q=0.001 ,zstd ; q=0.000"], "br, gzip"),
-            ("RFC 9110 §12.4.2 unreadable weights", &["br;q=2, gzip;q=, zstd;q=0.0001"], "identity"),
-            ("RFC 9110 §12.4.2 unreadable weights", &["br;q=1.5, gzip;x=1, zstd;q=.5"], "identity"),
-            ("named twice", &["gzip, gzip;q=0, br"], "br"),
-            ("named twice", &["gzip;q=0", "x-gzip"], "identity"),
-            ("* named twice", &["*, *;q=0, br"], "br"),
-            ("others", &["br, compress, dcb"], "br"),
-            ("pairs", &["zstd, br"], "br, zstd"),
-            ("pairs", &["zstd, gzip"], "gzip, zstd"),
-        ];
-        for (section, fields, want) in table {
-            assert_eq!(
-                accept_encoding_class(&lines("accept-encoding", fields)),
-                *want,
-                "{section}: {fields:?}"
-            );
-        }
     }
 }

@@ -23,7 +23,7 @@ use crate::{
         raise_descriptor_limit,
     },
     origin::Origin,
-    response::Accounts,
+    response::{Accounts, coding::Coder},
     telemetry::{AccessLog, Metrics},
 };
 use anyhow::Context;
@@ -135,10 +135,13 @@ pub fn run(file: PathBuf, config: Config, upgrade: bool) -> anyhow::Result<()> {
     let cache = config.cache.clone();
     let fills =
         Fills::new(tiers.clone(), ledger.clone(), Checks::new(), metrics.clone(), cache, largest_folder);
+    let coder = Coder::start(&config.cache.coding, &fills, &tiers, &metrics.coding)
+        .context("no thread can be had for coding")?;
     let sites = ArcSwap::from_pointee(reload::sites(&config, &origins, &ledger, &metrics)?);
     let stray = metrics.rule("", "");
     let accounts = Arc::new(Accounts { log, metrics: metrics.clone(), stray });
-    let edge = Edge::new(Parts { sites, tiers, fills, ledger, accounts, handover: Handover::default() });
+    let edge =
+        Edge::new(Parts { sites, tiers, fills, ledger, accounts, coder, handover: Handover::default() });
     let node = Arc::new(Node {
         program: std::env::current_exe().context("this program does not know where it lies")?,
         file,

@@ -3,6 +3,7 @@
 use crate::{
     access::Digest,
     clock,
+    http_caching::Coding,
     site::Site,
     telemetry::{AccessLog, Fault, Line, Metrics, Outcome, Room, RuleMetrics, Trace},
 };
@@ -65,6 +66,8 @@ pub struct Account {
     pub origin: Option<SocketAddr>,
     /// Age of the response served, seconds.
     pub age: Option<u64>,
+    /// The coding that the edge gave it, if it has another than the origin gave it.
+    pub coding: Option<Coding>,
     /// Trace context.
     pub trace: Trace,
     /// A place in the log that was waited for: this line is not dropped.
@@ -110,6 +113,7 @@ impl Account {
             learner: None,
             origin: None,
             age: None,
+            coding: None,
             trace: Trace::from(request.headers()),
             room: None,
             status: StatusCode::OK,
@@ -214,6 +218,7 @@ impl Drop for Account {
             total,
             origin: self.origin,
             age: self.age,
+            coding: self.coding.map(Coding::as_str),
             trace: self.trace.id(),
         };
         match self.room.take() {

@@ -4,7 +4,7 @@ use crate::{
     cache::Pieces,
     fill::{Cut, Reader},
     origin::RelayedBody,
-    response::{Account, BodyPart, Multipart},
+    response::{Account, BodyPart, Multipart, coding::Recoded},
     telemetry::Fault,
 };
 use bytes::Bytes;
@@ -28,6 +28,8 @@ pub enum Source {
     Reader(Reader),
     /// Several ranges of such a body, with the text between them.
     Ranges(Ranges),
+    /// Of another source, in another coding.
+    Recoded(Box<Recoded>),
     /// From the origin, for this request alone.
     Relayed(Pin<Box<RelayedBody>>),
 }
@@ -105,18 +107,25 @@ impl Body {
         };
         Body::new(source, Some(length), account)
     }
+}
 
-    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, (Fault, &'static str)>>> {
-        Poll::Ready(match &mut self.source {
+impl Source {
+    /// The next piece; `None` at the end, `Err` where there is no whole.
+    pub(super) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, (Fault, &'static str)>>> {
+        Poll::Ready(match self {
             Source::Empty => None,
             Source::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
-                self.source = Source::Empty;
+                *self = Source::Empty;
                 Some(Ok(bytes))
             }
             Source::Pieces(pieces) => pieces.next().map(Ok),
             Source::Reader(reader) => ready!(reader.poll_next(cx)).map(|piece| piece.map_err(why)),
             Source::Ranges(ranges) => ready!(ranges.poll_next(cx)).map(|piece| piece.map_err(why)),
+            Source::Recoded(recoded) => ready!(recoded.poll_next(cx)),
             Source::Relayed(body) => loop {
                 match ready!(http_body::Body::poll_frame(body.as_mut(), cx)) {
                     // Trailers are dropped.
@@ -147,7 +156,7 @@ impl http_body::Body for Body {
         let this = self.get_mut();
         let next = match this.broken.take() {
             Some(why) => Some(Err(why)),
-            None => match ready!(this.poll_source(cx)) {
+            None => match ready!(this.source.poll_next(cx)) {
                 Some(Err(why)) => {
                     this.broken = Some(why);
                     cx.waker().wake_by_ref();

@@ -128,6 +128,9 @@ pub struct StoredTold {
     pub length: u64,
     /// All of the body is there at this moment.
     pub whole: bool,
+    /// Its variants in other codings that were made since this process has it; what an earlier one made is found when it is
+    /// asked for.
+    pub coded: Vec<CodedTold>,
     /// Where the body is: `memory`, `disk` (some of it only there), `none` (some of it is nowhere).
     #[schema(example = "memory")]
     pub tier: String,
@@ -161,6 +164,19 @@ pub struct StoredTold {
     pub outdated_by: Vec<String>,
 }
 
+/// A variant of a stored response in another coding.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CodedTold {
+    /// `br`, `zstd`, `gzip`, or `identity` of what the origin sent coded.
+    #[schema(example = "br")]
+    pub coding: String,
+    /// `fast`; `best`: the highest level, as it was asked for often.
+    #[schema(example = "best")]
+    pub effort: String,
+    /// Bytes.
+    pub length: u64,
+}
+
 /// How a request would be answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AnswerTold {
@@ -174,6 +190,10 @@ pub struct AnswerTold {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = 200)]
     pub status: Option<u16>,
+    /// Content coding that the edge would give it; absent: as it is stored, or it depends on the origin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "br")]
+    pub coding: Option<String>,
     /// The parts of the body that the answer has, if it has not all of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ranges: Vec<RangeTold>,

@@ -2,6 +2,7 @@
 
 mod account;
 mod body;
+pub mod coding;
 mod explanation;
 mod failure;
 pub mod fields;
@@ -11,8 +12,8 @@ mod part;
 pub use account::{Account, Accounts, Arrival};
 pub use body::{Body, Ranges, Source, Unclean};
 pub use explanation::{
-    AnswerTold, Explanation, FieldTold, KeyTold, NumberTold, OriginTold, Otherwise, PassedOver, RangeTold,
-    RuleTold, SiteTold, StoredTold, is_secret,
+    AnswerTold, CodedTold, Explanation, FieldTold, KeyTold, NumberTold, OriginTold, Otherwise, PassedOver,
+    RangeTold, RuleTold, SiteTold, StoredTold, is_secret,
 };
 pub use failure::Plain;
 pub use multipart::{BodyPart, Boundary, Multipart};

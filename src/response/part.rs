@@ -2,9 +2,10 @@
 
 use crate::{
     http_caching::{
-        parse_http_date,
+        coded_tag, parse_http_date,
         range::{self, Requested, Resolved, Spec},
         validate::{self, Condition},
+        vary,
     },
     response::Boundary,
 };
@@ -54,6 +55,14 @@ const CONDITIONS: [HeaderName; 5] = [
 ];
 
 impl Part {
+    /// The same of a body of which there are no ranges, as it is made while it is sent.
+    pub fn without_ranges(self) -> Part {
+        match self {
+            Part::Range { .. } | Part::Ranges { .. } | Part::Unsatisfiable { .. } => Part::Whole,
+            other => other,
+        }
+    }
+
     /// The first and the last byte of a body of `length` bytes that it needs; none, if it has no body.
     pub fn bytes(&self, length: u64) -> Option<(u64, u64)> {
         match self {
@@ -66,6 +75,8 @@ impl Part {
 }
 
 /// Decides it (RFC 9110 §13.2, §14.2). While the length is unknown only `first-last` is answered as a range.
+///
+/// Of what is sent in several codings a time does not tell which bytes a client has: no range is bound by one.
 pub fn part(
     method: &Method,
     asked: &HeaderMap,
@@ -85,7 +96,10 @@ pub fn part(
         Condition::Pass => {}
     }
     let Requested::Ranges(specs) = range::parse(asked) else { return Part::Whole };
-    if method != Method::GET || !validate::if_range_holds(asked, etag, modified, date) {
+    let of_one_coding = !vary::names(headers, &header::ACCEPT_ENCODING);
+    let bound = validate::if_range_holds(asked, etag, modified.filter(|_| of_one_coding), date)
+        && !coded_tag::binds_to_others(asked, etag);
+    if method != Method::GET || !bound {
         return Part::Whole;
     }
     let Some(length) = length else {

@@ -59,6 +59,8 @@ pub struct Line<'a> {
     pub origin: Option<SocketAddr>,
     /// Age of the response served, seconds.
     pub age: Option<u64>,
+    /// The content coding that the edge gave it.
+    pub coding: Option<&'static str>,
     /// Trace id, 32 hex digits.
     pub trace: &'a str,
 }
@@ -82,6 +84,7 @@ impl Line<'_> {
             total,
             origin,
             age,
+            coding,
             trace,
             ..
         } = *self;
@@ -131,6 +134,9 @@ impl Line<'_> {
         }
         if let Some(age) = age {
             number(out, ",\"age\":", age);
+        }
+        if let Some(coding) = coding {
+            word(out, ",\"coding\":\"", coding);
         }
         text(out, ",\"trace\":\"", trace);
         out.extend_from_slice(b"}\n");
@@ -249,6 +255,7 @@ pub(super) mod tests {
             total: Duration::from_micros(41),
             origin: None,
             age: Some(12),
+            coding: None,
             trace: "4bf92f3577b34da6a3ce929d0e0e4736",
         }
     }
@@ -261,6 +268,7 @@ pub(super) mod tests {
             access: Some("kept"),
             learner: Some(&"5ab4e2c1f0d39786a1b2c3d4e5f60718"),
             origin: Some("[2001:db8::7]:8080".parse().unwrap()),
+            coding: Some("br"),
             ..hit()
         }
     }
@@ -327,7 +335,9 @@ pub(super) mod tests {
     fn absent_facts_are_left_out() {
         let line = Line { site: "", rule: "", target: None, age: None, status: 0, ..hit() };
         let names: Vec<_> = fields(&line).into_iter().map(|(name, _)| name).collect();
-        for absent in ["target", "site", "rule", "fault", "detail", "access", "learner", "origin", "age"] {
+        for absent in
+            ["target", "site", "rule", "fault", "detail", "access", "learner", "origin", "age", "coding"]
+        {
             assert!(!names.iter().any(|n| n == absent), "{absent} in {names:?}");
         }
         assert!(written(&line).contains(r#""status":0,"#));

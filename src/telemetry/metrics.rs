@@ -4,7 +4,8 @@
 //! that operators read; a test holds it to this file.
 
 use crate::telemetry::{
-    AccessMetrics, Fault, Outcome, QueueMetrics, disk_metrics::DiskMetrics, process::Process,
+    AccessMetrics, Fault, Outcome, QueueMetrics, coding_metrics::CodingMetrics, disk_metrics::DiskMetrics,
+    process::Process,
 };
 use prometheus::{
     Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
@@ -81,6 +82,8 @@ pub struct Metrics {
     pub log_errors: IntCounter,
     /// Reloads of the configuration, by result (`applied`, `refused`).
     pub reloads: IntCounterVec,
+    /// Coded variants.
+    pub coding: CodingMetrics,
     /// The disk tier.
     pub disk: DiskMetrics,
 }
@@ -333,6 +336,7 @@ impl Metrics {
                 "Reloads of the configuration by result. After a refused one the former configuration still runs.",
                 &["result"],
             ),
+            coding: CodingMetrics::new(counter, gauge, counters),
             disk: DiskMetrics::new(counter, gauge, counters, gauges),
             process: Process {
                 start_time: keep(

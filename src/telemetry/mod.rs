@@ -2,6 +2,7 @@
 
 mod access_log;
 mod access_metrics;
+mod coding_metrics;
 mod disk_metrics;
 mod error_log;
 mod line;
@@ -14,6 +15,7 @@ mod trace;
 
 pub use access_log::{AccessLog, LogOpenError, LogSettings, Room};
 pub use access_metrics::{AccessMetrics, QueueMetrics};
+pub use coding_metrics::{CodingMetrics, NotCoded};
 pub use disk_metrics::{DiskMetrics, DiskRead, FolderMetrics, NotKept};
 pub use error_log::{LogFormat, LogLevel, LogWordError, init_log};
 pub use line::Line;

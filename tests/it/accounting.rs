@@ -37,6 +37,7 @@ async fn every_outcome_has_its_line_with_the_fields_that_are_documented() {
     origin.on("/film", Answer::storable(vec![b'x'; 400_000]).pause(200_000, &gate));
     origin.on("/post", Answer::ok("posted"));
     origin.on("/down", Answer::hang_up());
+    origin.on("/coded", Answer::storable("").field("Content-Encoding", "gzip"));
     let short = |more: &str| format!("public, max-age=1{more}");
     origin.on("/old", Answer::storable("old").instead("Cache-Control", short("")).conditional());
     let swr = short(", stale-while-revalidate=600");
@@ -56,6 +57,7 @@ async fn every_outcome_has_its_line_with_the_fields_that_are_documented() {
     client.ask(&Request::new("POST", "/post").body("x")).await.expect_body(200, "posted");
     client.get("/never/a").await.expect(403);
     client.get("/down").await.expect(502);
+    client.get("/coded").await.expect_body(200, "");
     let mut first = edge.client().await;
     first.send(&Request::get("/film").bytes()).await;
     gate.arrived(1).await;
@@ -112,6 +114,7 @@ async fn every_outcome_has_its_line_with_the_fields_that_are_documented() {
         "{hit}"
     );
     assert_eq!(of(&log, "/a?x=2")["protocol"], "HTTP/2");
+    assert_eq!(of(&log, "/coded")["coding"], "identity");
     let joined = line("joined");
     assert_eq!((&joined["bytes"], &joined["complete"]), (&400_000.into(), &true.into()), "{joined}");
     assert_eq!(joined["origin"], origin.addr().to_string(), "{joined}");

@@ -5,6 +5,7 @@
 //! - `asked`: the LMS keeps deciding who may have what is stored.
 //! - `bad_input`: what is malformed, ambiguous or too long gets a clear answer and costs others nothing.
 //! - `chromium`: what a browser does to a film: it opens, aborts and seeks.
+//! - `coding`: coded variants, made once beside the requests, and never of what is outdated.
 //! - `collapse`: one fill per thing, whatever the number of clients and who gives up.
 //! - `config`: checking a file, and taking a changed one while requests are under way.
 //! - `continuations`: what is cut goes on if its bytes have a name; what is not whole is not served as whole.
@@ -49,6 +50,7 @@ mod architecture;
 mod asked;
 mod bad_input;
 mod chromium;
+mod coding;
 mod collapse;
 mod config;
 mod continuations;

@@ -13,11 +13,11 @@ use crate::{
     cache::{Slot, StoredResponse, Tier, Use},
     edge::{Course, Edge, Found, Reach, Visit, Way, answer, is_partial, route},
     fill::Rehearsed,
-    http_caching::Directives,
+    http_caching::{Coding, Directives},
     ledger::{Covering, Number},
     response::{
-        Account, AnswerTold, Arrival, Explanation, FieldTold, KeyTold, NumberTold, OriginTold, Part, Plain,
-        StoredTold,
+        Account, AnswerTold, Arrival, CodedTold, Explanation, FieldTold, KeyTold, NumberTold, OriginTold,
+        Part, Plain, StoredTold,
     },
     rules::normalise,
 };
@@ -65,7 +65,7 @@ impl Edge {
                 route.strip(&mut parts.headers);
                 let (raised, looked_below) = (None, true);
                 let (trusted, peer) = (false, client);
-                let (learner, leave) = (None, None);
+                let (learner, leave, recode) = (None, None, None);
                 let mut visit = Visit {
                     parts,
                     body: None,
@@ -77,6 +77,7 @@ impl Edge {
                     looked_below,
                     learner,
                     leave,
+                    recode,
                 };
                 visit.meet();
                 self.tell_course(&mut told, visit).await;
@@ -137,15 +138,17 @@ impl Edge {
         slot: Option<&Slot>,
     ) -> (AnswerTold, Option<OriginTold>) {
         if let Found::Serves { stored, ttl, refresh } = &found {
-            let part = answer::part_of(visit, stored.status, &stored.headers, Some(stored.length));
-            let (there, partial) = (self.would_have(visit, stored, &part).await, is_partial(&part, stored));
+            let (coding, shown, part, there) = self.would_show(visit, stored).await;
+            let partial = is_partial(&part, &shown);
             let only_stored = Directives::request(&visit.parts.headers).only_if_cached;
             if there && !partial {
                 let origin = refresh.then(|| {
                     visit.end_hop();
                     self.refreshed(visit, stored, slot)
                 });
-                return (words::served(stored, &part, *ttl, *refresh), origin);
+                let coding = coding.map(|coding| coding.as_str().to_owned());
+                let served = words::served(stored, &part, *ttl, *refresh);
+                return (AnswerTold { coding, ..served }, origin);
             }
             if there || !only_stored {
                 visit.end_hop();
@@ -157,6 +160,28 @@ impl Edge {
         visit.end_hop();
         let found = self.on_reflection(found).await;
         self.asked(visit, found, slot)
+    }
+
+    /// What the request would be shown of a stored response, in which coding of the edge's own, which part of it, and whether
+    /// that is there just now.
+    async fn would_show(
+        &self,
+        visit: &mut Visit,
+        stored: &Arc<StoredResponse>,
+    ) -> (Option<Coding>, Arc<StoredResponse>, Part, bool) {
+        let part = |visit: &Visit, shown: &StoredResponse| {
+            answer::part_of(visit, shown.status, &shown.headers, Some(shown.length))
+        };
+        if let Some((coding, variant)) = self.variant(visit, stored) {
+            let part = part(visit, &variant);
+            if self.would_have(visit, &variant, &part).await {
+                return (Some(coding), variant, part, true);
+            }
+        }
+        self.show_as_stored(visit, stored);
+        let part = part(visit, stored);
+        let there = self.would_have(visit, stored, &part).await;
+        (visit.recode.map(|recode| recode.to), stored.clone(), part, there)
     }
 
     /// Whether the bytes that the request would get, or the first of them, are there just now.
@@ -236,6 +261,7 @@ impl Edge {
             status: stored.status.as_u16(),
             length: stored.length,
             whole: tier != Tier::None,
+            coded: coded(stored),
             tier: tier.as_str().to_owned(),
             selecting: stored.selecting.pairs().map(selecting_field).collect(),
             fields: fields.collect(),
@@ -282,6 +308,17 @@ impl Edge {
         }
         told
     }
+}
+
+/// The variants that were made.
+fn coded(stored: &StoredResponse) -> Vec<CodedTold> {
+    let made = Coding::ALL.into_iter().filter_map(|coding| Some((coding, stored.body.made(coding)?)));
+    let told = made.map(|(coding, made)| CodedTold {
+        coding: coding.as_str().to_owned(),
+        effort: made.effort.as_str().to_owned(),
+        length: made.length,
+    });
+    told.collect()
 }
 
 fn selecting_field((name, value): (&HeaderName, Option<&[u8]>)) -> FieldTold {

@@ -2,6 +2,7 @@
 //!
 //! - `checks`: what counts as yes, as new, as no; what is asked, and what is not.
 //! - `class`: what a class that starts costs the LMS.
+//! - `coded`: a coded variant is for those who are let in.
 //! - `kept`: how long a yes holds, for whom, and that it is forgotten at once.
 //! - `sponsors`: whose credentials a fill, its rest and its missing chunks are asked by.
 //! - `matrix`: who gets not one byte.
@@ -9,6 +10,7 @@
 
 mod checks;
 mod class;
+mod coded;
 mod kept;
 mod matrix;
 mod sponsors;

@@ -2,10 +2,12 @@
 //!
 //! Signatures are made here by what `docs/access.md` says, not by the edge's own code.
 //!
+//! - `coded`: a coded variant is for those who are let in.
 //! - `ends`: what showed permission ends at the edge: key, log and origin do not see it.
 //! - `keys`: keys that change, and the command that signs.
 //! - `matrix`: every way to ask, on HTTP/1.1 and HTTP/2, from memory and from disk.
 
+mod coded;
 mod ends;
 mod keys;
 mod matrix;

@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod client;
+pub(crate) mod coded;
 pub(crate) mod deadline;
 pub(crate) mod dial;
 pub(crate) mod edge;
