@@ -148,10 +148,15 @@ fn value(metrics: &Metrics, name: &str) -> u64 {
     text.lines().filter(|line| line.starts_with(name)).filter_map(of).sum()
 }
 
-/// Until nothing waits to be committed.
+/// Until nothing waits to be committed, and the gauges tell what is.
 fn committed(disk: &Disk) {
     for folder in disk.0.folders.all.iter() {
         until("all is committed", || folder.fresh().is_empty() && folder.pending().is_empty());
+        let Some(index) = folder.index.load_full() else { continue };
+        until("gauges that tell of it", || {
+            let (counts, told) = (index.counts(), &folder.metrics);
+            (told.chunks.get() as u64, told.responses.get() as u64) == (counts.chunks, counts.responses)
+        });
     }
 }
 
