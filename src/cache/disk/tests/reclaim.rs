@@ -55,8 +55,9 @@ fn the_limit_holds_and_the_oldest_goes() {
     assert!(has(&disk, 199) && has(&disk, 180) && !has(&disk, 0) && !has(&disk, 100));
     assert_eq!(value(&metrics, "lectern_disk_not_kept_total"), 0);
     assert_eq!(value(&metrics, "lectern_disk_carried_bytes_total"), 0, "nothing was read");
-    let there = (0..200).filter(|number| has(&disk, *number)).count() as u64;
-    assert_eq!(value(&metrics, "lectern_disk_chunks"), there, "the index names what is there");
+    // Reclaim may still be at it.
+    let there = || (0..200).filter(|number| has(&disk, *number)).count() as u64;
+    super::until("an index that names what is there", || value(&metrics, "lectern_disk_chunks") == there());
     drop(disk);
     let mut half = settings(&[folder.path()], LIMIT, SOON);
     half.folders[0].limit = LIMIT / 2;
