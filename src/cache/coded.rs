@@ -256,6 +256,12 @@ mod tests {
     }
 
     #[test]
+    fn a_head_that_may_have_variants_weighs_no_more_for_it() {
+        // What memory, and the disk's pending changes, have room for.
+        assert!(stored("\"a\"", &Arc::new(Body::new(Some(1000)))).weight() < 1024);
+    }
+
+    #[test]
     fn what_is_better_stays() {
         let body = Body::new(Some(1000));
         let effort = || body.made(Coding::Brotli).map(|made| made.effort);

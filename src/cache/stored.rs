@@ -195,10 +195,9 @@ impl StoredResponse {
         let fields: usize = self.headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 96).sum();
         let selecting: usize =
             self.selecting.values.iter().map(|v| v.as_bytes().map_or(0, <[u8]>::len) + 96).sum();
-        // Beside it the heads of two variants: seldom do clients differ in more.
-        let heads = if self.heads.is_some() { 3 } else { 1 };
-        // Each name stands in the body twice, once none is missing.
-        (heads * (512 + fields + selecting)) as u64 + self.length.div_ceil(CHUNK as u64) * 2 * NAME
+        // Each name stands in the body twice, once none is missing. The head of a coded variant counts with the slot that was
+        // written of it: most responses have none.
+        (512 + fields + selecting) as u64 + self.length.div_ceil(CHUNK as u64) * 2 * NAME
     }
 }
 
