@@ -178,7 +178,8 @@ impl Folder {
             // Before anybody can find it: the lock is still held.
             self.will_name(&digest);
         }
-        let stir = first || !stands || pending.is_half_full();
+        let goes = !stands && pending.takes_away();
+        let stir = !pending.is_empty() && (first || goes || pending.is_half_full());
         drop(pending);
         if !kept {
             self.metrics.not_kept(NotKept::PendingFull);
