@@ -89,7 +89,7 @@ fn answer(
 ) -> Response<Body> {
     let browser_lifetime = visit.policy().and_then(|policy| policy.browser_lifetime);
     let Head { mut status, mut headers, mut length, age } = head;
-    if let Some(Recode { to, .. }) = visit.recode {
+    if let Some(&Recode { to, .. }) = visit.recode.as_ref() {
         headers = coding::recoded(&headers, to, coding::Bytes::Coming);
         length = None;
         visit.account.coding = Some(to);
@@ -159,7 +159,7 @@ fn answer(
         || !matches!(part, Part::Whole | Part::Range { .. } | Part::Ranges { .. });
     let body = match from {
         _ if bodiless => Body::new(Source::Empty, None, visit.account),
-        from if let Some(recode) = visit.recode => {
+        from if let Some(recode) = visit.recode.take() => {
             let source = match from {
                 From::Pieces(pieces) => Source::Pieces(pieces.into_iter()),
                 From::Reader(mut reader) => {

@@ -7,7 +7,7 @@ use crate::{
     http_caching::{Coding, coding::recodable},
     response::{
         Part,
-        coding::{self, Task},
+        coding::{self, Recode, Task},
     },
 };
 use http::Method;
@@ -27,15 +27,21 @@ impl Edge {
 
     /// A request is shown a stored response as it is; or as it becomes on the way, if it cannot take that.
     pub(super) fn show_as_stored(&self, visit: &mut Visit, stored: &StoredResponse) {
+        visit.recode = self.on_the_way(visit, stored).and_then(|recode| self.0.coder.makes_room(recode));
+    }
+
+    /// What becomes of a stored response on the way to this client, if there is room for it.
+    pub(super) fn on_the_way(&self, visit: &Visit, stored: &StoredResponse) -> Option<Recode> {
         let codes = self.0.coder.settings().may_code(Some(stored.length));
-        visit.recode = coding::on_the_way(&visit.parts.headers, stored.recodable(), codes);
+        coding::on_the_way(&visit.parts.headers, stored.recodable(), codes)
     }
 
     /// The same for what a fill brings to be stored. What is not to be stored is handed through.
     pub(super) fn show_growing(&self, visit: &mut Visit, head: &FillHead) {
         let recodable = recodable(head.status, &head.headers).filter(|_| head.kept);
         let codes = self.0.coder.settings().may_code(head.length);
-        visit.recode = coding::on_the_way(&visit.parts.headers, recodable, codes);
+        let recode = coding::on_the_way(&visit.parts.headers, recodable, codes);
+        visit.recode = recode.and_then(|recode| self.0.coder.makes_room(recode));
         self.count_on_the_way(visit);
     }
 
@@ -65,7 +71,7 @@ impl Edge {
     }
 
     fn count_on_the_way(&self, visit: &Visit) {
-        if let Some(recode) = visit.recode {
+        if let Some(recode) = &visit.recode {
             self.0.coder.metrics().on_the_way(recode.to.as_str());
         }
     }

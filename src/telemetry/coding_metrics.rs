@@ -31,6 +31,8 @@ pub enum NotCoded {
     NotShorter,
     /// Decoded it is too long.
     TooLong,
+    /// Too many answers are coded while they are sent.
+    NoRoom,
 }
 
 impl NotCoded {
@@ -42,6 +44,7 @@ impl NotCoded {
             NotCoded::BadCoding => "bad_coding",
             NotCoded::NotShorter => "not_shorter",
             NotCoded::TooLong => "too_long",
+            NotCoded::NoRoom => "no_room",
         }
     }
 }
@@ -61,7 +64,7 @@ impl CodingMetrics {
             ),
             not_made: counters(
                 "lectern_coding_not_made_total",
-                "Coded variants not made, by reason. queue_full: the budget is too small; bad_coding: an origin lies.",
+                "Coded variants not made, by reason. queue_full: the budget is too small; bad_coding: an origin lies; no_room: too many are coded while they are sent.",
                 &["reason"],
             ),
             on_the_way: counters(

@@ -178,10 +178,10 @@ impl Edge {
                 return (Some(coding), variant, part, true);
             }
         }
-        self.show_as_stored(visit, stored);
+        visit.recode = self.on_the_way(visit, stored);
         let part = part(visit, stored);
         let there = self.would_have(visit, stored, &part).await;
-        (visit.recode.map(|recode| recode.to), stored.clone(), part, there)
+        (visit.recode.as_ref().map(|recode| recode.to), stored.clone(), part, there)
     }
 
     /// Whether the bytes that the request would get, or the first of them, are there just now.

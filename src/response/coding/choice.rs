@@ -52,10 +52,10 @@ pub fn on_the_way(asked: &HeaderMap, recodable: Option<Recodable>, codes: bool) 
         return None;
     }
     if accepted.takes(Coding::Identity) {
-        return Some(Recode { from, to: Coding::Identity });
+        return Some(Recode::new(from, Coding::Identity));
     }
     let to = FASTEST.into_iter().find(|to| codes && accepted.takes(*to) && recodable.may_become(*to))?;
-    Some(Recode { from, to })
+    Some(Recode::new(from, to))
 }
 
 /// The coding in which a request would rather have had what it was shown: what a coder is to make.

@@ -5,8 +5,10 @@
 //! it writes something down, and saves itself the rest.
 
 use super::{
+    Recode,
     budget::Budget,
     machine::{Feed, machine_at_leisure},
+    stream::Rooms,
 };
 use crate::{
     cache::{
@@ -51,6 +53,7 @@ pub struct Task {
 pub struct Coder {
     settings: CodingSettings,
     queue: Sender<Task>,
+    rooms: Rooms,
     metrics: CodingMetrics,
 }
 
@@ -90,7 +93,7 @@ impl Coder {
                 .name(format!("coder-{thread}"))
                 .spawn(move || bench.work(&runtime, &tasks))?;
         }
-        Ok(Coder { settings: settings.clone(), queue, metrics: metrics.clone() })
+        Ok(Coder { settings: settings.clone(), queue, rooms: Rooms::new(), metrics: metrics.clone() })
     }
 
     /// What is set of them.
@@ -101,6 +104,15 @@ impl Coder {
     /// What they tell of themselves.
     pub fn metrics(&self) -> &CodingMetrics {
         &self.metrics
+    }
+
+    /// Takes room for what is to be coded while it is sent. Nothing: too many are, and the response goes as it is.
+    pub fn makes_room(&self, recode: Recode) -> Option<Recode> {
+        let roomy = self.rooms.take(recode);
+        if roomy.is_none() {
+            self.metrics.not_made(NotCoded::NoRoom);
+        }
+        roomy
     }
 
     /// Has a variant made.

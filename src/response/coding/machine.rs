@@ -18,6 +18,9 @@ const BUFFER: usize = 16 << 10;
 /// memory that it takes at its highest level is many times that.
 const WINDOWS: std::ops::RangeInclusive<u32> = 16..=22;
 
+/// The window of what is coded while it is sent: a client holds it for as long as it takes.
+const ON_THE_WAY: u32 = 18;
+
 /// How hard a machine works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Level {
@@ -152,7 +155,10 @@ fn encoder(plain: Machine, to: Coding, level: Level, length: Option<u64>) -> io:
             Box::new(flate2::read::GzEncoder::new(plain, level))
         }
         Coding::Brotli => {
-            let lgwin = length.map_or(*WINDOWS.end(), u64::ilog2) + 1;
+            let lgwin = match level {
+                Level::OnTheWay => ON_THE_WAY,
+                Level::Coder(_) => length.map_or(*WINDOWS.end(), u64::ilog2) + 1,
+            };
             let params = BrotliEncoderParams {
                 quality: of(2, 5, 11) as i32,
                 lgwin: lgwin.clamp(*WINDOWS.start(), *WINDOWS.end()) as i32,
