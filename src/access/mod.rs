@@ -9,7 +9,7 @@ pub mod signed;
 
 pub use asked::{
     Answer, Asking, Checks, Digest, Evidence, For, Forget, Known, Learner, NotPut, Shown, Ticket, Turn,
-    Waits, Yes, essence, judge,
+    Waits, Yes, credential, essence, judge,
 };
 
 use crate::rules::Access;
@@ -22,7 +22,8 @@ pub struct Leave(Kind);
 
 #[derive(Clone)]
 enum Kind {
-    /// The rule does not ask the LMS. If it asks for a signature, the request has come past [`signed::admit`].
+    /// The rule does not ask the LMS. If it asks for a signature, the request has come past [`signed::admit`], or is a warm-up,
+    /// whose answer nobody gets.
     Unasked,
     Asked(Arc<Permit>),
 }

@@ -8,7 +8,11 @@ use crate::{
 };
 use clap::Args;
 use serde::{Serialize, de::DeserializeOwned};
-use std::{path::PathBuf, time::Duration};
+use std::{
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    time::Duration,
+};
 
 /// Longest answer read: a report of a reload with many errors fits.
 const ANSWER_BYTES: u64 = 4 << 20;
@@ -73,6 +77,37 @@ impl Node {
         })
     }
 
+    /// Posts, and gives each line of the answer to `each` as it comes, for as long as that says so. The time to wait is that for the
+    /// first of it; the end of the answer is for the caller to know.
+    pub(super) fn post_for_lines(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        streams: &mut Streams<'_>,
+        mut each: impl FnMut(&str, &mut Streams<'_>) -> Result<(), Exit>,
+    ) -> Result<(), Exit> {
+        let body = serde_json::to_string(body)
+            .map_err(|error| streams.fail(Exit::Usage, format_args!("{error}")))?;
+        let call = self.call(path, streams)?;
+        let agent = Node::agent(Some(self.timeout.0), None);
+        let asking = agent.post(&call.url).header("authorization", &call.bearer);
+        let sent = asking.header("content-type", "application/json").send(&body);
+        let mut answer = sent.map_err(|error| unanswered(&call.url, &error, streams))?;
+        if answer.status() != 200 {
+            let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string();
+            let text = text.map_err(|error| unanswered(&call.url, &error, streams))?;
+            return Err(match serde_json::from_str::<Problem>(&text) {
+                Ok(problem) => refused(&problem, streams),
+                Err(_) => not_a_lectern(&call.url, answer.status().as_u16(), streams),
+            });
+        }
+        for line in BufReader::new(answer.into_body().into_reader()).lines() {
+            let line = line.map_err(|error| unanswered(&call.url, &error.into(), streams))?;
+            each(&line, streams)?;
+        }
+        Ok(())
+    }
+
     fn answer<A: DeserializeOwned>(
         &self,
         path: &str,
@@ -82,7 +117,8 @@ impl Node {
         let (call, begun) = (self.call(path, streams)?, clock::instant());
         loop {
             // On a connection of its own: the process that took over listens for new ones.
-            let sent = send(&self.agent(), &call).and_then(|mut answer| {
+            let agent = Node::agent(None, Some(self.timeout.0));
+            let sent = send(&agent, &call).and_then(|mut answer| {
                 let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string()?;
                 Ok((answer.status().as_u16(), text))
             });
@@ -112,7 +148,8 @@ impl Node {
         Ok(Call { url, bearer: format!("Bearer {token}") })
     }
 
-    fn agent(&self) -> ureq::Agent {
+    /// An agent that waits so long for the head of an answer, and for the whole of it.
+    fn agent(head: Option<Duration>, whole: Option<Duration>) -> ureq::Agent {
         // a proxy set for the outside world must not see the token, nor may a redirect carry it elsewhere
         ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -120,7 +157,8 @@ impl Node {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_connect(Some(CONNECT))
-            .timeout_global(Some(self.timeout.0))
+            .timeout_recv_response(head)
+            .timeout_global(whole)
             .build()
             .into()
     }

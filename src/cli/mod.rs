@@ -17,6 +17,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod token;
+mod warm;
 
 pub use exit::Exit;
 
@@ -46,6 +47,9 @@ enum Command {
     /// Forget whom the LMS let in: it is asked again. Ends when that is in force.
     #[command(after_help = call::EXIT_CODES)]
     Forget(forget::Forget),
+    /// Fetch and store what learners will ask for; ends when all of it is stored.
+    #[command(after_help = call::EXIT_CODES)]
+    Warm(warm::Warm),
     /// Load the configuration anew; with errors in it what runs goes on.
     #[command(after_help = call::EXIT_CODES)]
     Reload(reload::Reload),
@@ -95,6 +99,7 @@ fn run_with(args: impl IntoIterator<Item = std::ffi::OsString>, streams: &mut St
             Command::Check(check) => check.run(streams),
             Command::Purge(purge) => purge.run(streams),
             Command::Forget(forget) => forget.run(streams),
+            Command::Warm(warm) => warm.run(streams),
             Command::Reload(reload) => reload.run(streams),
             Command::Explain(explain) => explain.run(streams),
             Command::Sign(sign) => sign.run(streams),

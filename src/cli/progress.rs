@@ -4,6 +4,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 const STYLE: &str =
     "{msg} {wide_bar} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
+const STYLE_OF_MANY: &str = "{msg} {wide_bar} {pos} of {len}, {per_sec}, {eta} left";
 
 /// A bar on the terminal that the process complains to, if it is one. Gone when dropped.
 pub(super) struct Progress(ProgressBar);
@@ -17,6 +18,20 @@ impl Progress {
             bar.set_style(style);
         }
         Progress(bar.with_message(what))
+    }
+
+    /// A bar for so many things.
+    pub(super) fn of_many(what: &'static str, many: usize) -> Progress {
+        let bar = ProgressBar::with_draw_target(Some(many as u64), ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template(STYLE_OF_MANY) {
+            bar.set_style(style);
+        }
+        Progress(bar.with_message(what))
+    }
+
+    /// One more of them is done.
+    pub(super) fn one_more(&self) {
+        self.0.inc(1);
     }
 
     /// So many bytes are done, of so many.

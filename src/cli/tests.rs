@@ -9,7 +9,7 @@ use crate::{
     ledger::{Ledger, LedgerSettings},
     response::{
         AnswerTold, Explanation, FieldTold, KeyTold, NumberTold, OriginTold, Otherwise, PassedOver, RuleTold,
-        SiteTold, StoredTold,
+        SiteTold, StoredTold, Warmed,
     },
     telemetry::Metrics,
 };
@@ -68,6 +68,7 @@ fn node(reload: Result<ReloadSummary, ReloadRefused>) -> Node {
             let told = explained(request, https, client);
             Box::pin(async move { told })
         }),
+        warm: Arc::new(|_, _, _| Box::pin(async { Warmed::fresh() })),
         not_ready: Arc::new(Vec::new),
         notes: Arc::new(Vec::new),
     };

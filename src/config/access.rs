@@ -5,10 +5,16 @@ use super::{
     reader::{Place, Placed, Section},
 };
 use crate::{
-    access::signed,
+    access::{credential, signed},
     rules::{Access, Match, Policy, Signed, SignedKind, SigningKey},
 };
-use std::{fs, ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 /// Bounds of how much two clocks may differ.
 const TOLERANCE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(600);
@@ -130,6 +136,17 @@ fn keys(section: &Section<'_>, kind: Option<SignedKind>) -> Option<Vec<SigningKe
             None
         }
     }
+}
+
+/// The file of a site's service credential. It is read at each warm-up, and no learner depends on it: what is wrong with it now is
+/// worth a warning.
+pub(super) fn service_credential(section: &Section<'_>) -> Option<PathBuf> {
+    let Placed { value: path, place } = section.path("service_credential")?;
+    if let Err(why) = text(&path).and_then(|text| credential(&text)) {
+        let right = "without it no warm-up gets what the LMS is asked about; see docs/warm-up.md";
+        section.reader.warning(&place, format!("{} cannot be used: {why}", path.display()), right);
+    }
+    Some(path)
 }
 
 /// The text of a regular file: what never ends is none.

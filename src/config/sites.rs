@@ -1,6 +1,7 @@
 //! `[[rule_set]]` and `[[site]]`: who is served from where, under which rules.
 
 use super::{
+    access,
     reader::{Place, Placed, Reader, Section, nearest},
     rules,
 };
@@ -171,6 +172,7 @@ impl<'a> SitesReader<'a> {
             log_must: section.flag("log_must").unwrap_or(false),
             targeted_fields: targeted_fields(&section),
             cache_status_key: section.flag("cache_status_key").unwrap_or(false),
+            service_credential: access::service_credential(&section),
         };
         section.finish();
         let Some(name) = name else { return };

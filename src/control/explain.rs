@@ -69,20 +69,12 @@ pub(super) async fn explain(
 /// The request that is asked about, and whether it comes over TLS. The error says what would be right, and repeats nothing that
 /// may be secret.
 fn request(asked: &Asked, call: &HeaderMap) -> Result<(Request<()>, bool), String> {
-    let uri: Uri = asked.url.parse().map_err(|error| format!("the URL: {error}"))?;
-    let https = match uri.scheme_str() {
-        Some("http") => false,
-        Some("https") => true,
-        _ => return Err("a URL to explain is whole, as in \"https://lms.example/course/1?page=2\"".into()),
-    };
-    let host = uri.authority().filter(|authority| !authority.as_str().contains('@'));
-    let host = host.ok_or("the URL has no host, or a user name before it")?.as_str();
+    let (mut request, https) = get(&asked.url)?;
     let method = asked.method.as_deref().unwrap_or("GET");
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| "the method is no method")?;
-    let mut request = Request::new(());
     *request.method_mut() = method;
-    *request.uri_mut() = uri.path_and_query().cloned().map_or(Uri::from_static("/"), Uri::from);
     let fields = request.headers_mut();
+    let host = fields.remove(header::HOST);
     for line in call.get_all(&FIELD) {
         let (name, value) = field(line)?;
         if name == header::TRANSFER_ENCODING {
@@ -93,10 +85,27 @@ fn request(asked: &Asked, call: &HeaderMap) -> Result<(Request<()>, bool), Strin
         }
         fields.append(name, value);
     }
-    if !fields.contains_key(header::HOST) {
-        let host = HeaderValue::from_str(host).map_err(|_| "the URL's host is no host")?;
+    if let Some(host) = host.filter(|_| !fields.contains_key(header::HOST)) {
         fields.insert(header::HOST, host);
     }
+    Ok((request, https))
+}
+
+/// The GET of a whole URL with its host as a field, and whether it comes over TLS. The error says what would be right, and does not
+/// repeat the URL.
+pub(super) fn get(url: &str) -> Result<(Request<()>, bool), String> {
+    let uri: Uri = url.parse().map_err(|error| format!("the URL: {error}"))?;
+    let https = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err("the URL is to be whole, as in \"https://lms.example/course/1?page=2\"".into()),
+    };
+    let host = uri.authority().filter(|authority| !authority.as_str().contains('@'));
+    let host = host.ok_or("the URL has no host, or a user name before it")?.as_str();
+    let host = HeaderValue::from_str(host).map_err(|_| "the URL's host is no host")?;
+    let mut request = Request::new(());
+    *request.uri_mut() = uri.path_and_query().cloned().map_or(Uri::from_static("/"), Uri::from);
+    request.headers_mut().insert(header::HOST, host);
     Ok((request, https))
 }
 

@@ -16,6 +16,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod warm;
 
 pub use explain::{Explain, FIELD};
 pub use forget::{ForgetAnswer, ForgetRequest};
@@ -26,6 +27,7 @@ pub use purge::{PurgeAnswer, PurgeRequest, PurgeTarget, UnknownTarget, UrlToPurg
 pub use reload::{ReloadRefused, ReloadSummary};
 pub use settings::ControlSettings;
 pub use tokens::{NewToken, TokenError, Tokens};
+pub use warm::{LONGEST_LIST, Warm, WarmCounts, WarmLine, WarmRequest};
 
 use crate::{access::Checks, ledger::Ledger, telemetry::Metrics};
 use axum::{Router, body::Body, extract::DefaultBodyLimit};
@@ -60,6 +62,8 @@ pub struct Control {
     pub reload: Reload,
     /// What would become of a request; changes nothing.
     pub explain: Explain,
+    /// Fetches what a request would be answered with, and stores it.
+    pub warm: Warm,
     /// Why the node is not ready, apart from the ledger; empty: it is.
     pub not_ready: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// What is not as it should be though the node is ready.

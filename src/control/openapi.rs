@@ -1,19 +1,22 @@
 //! The description of the API, made from its code; `docs/openapi.json` is the copy that clients are built from.
 
-use super::{Control, explain, forget, health, purge, reload};
-use axum::Json;
+use super::{Control, explain, forget, health, purge, reload, warm};
+use axum::{Json, extract::DefaultBodyLimit};
 use std::sync::LazyLock;
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    routes,
+};
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Lectern control API", description = "Purges with a number, forgetting of access, reload, explain, metrics, health."),
+    info(title = "Lectern control API", description = "Purges with a number, forgetting of access, warm-up, reload, explain, metrics, health."),
     modifiers(&Token),
-    tags((name = "purge", description = "What is outdated"), (name = "access", description = "Who is let in"), (name = "node", description = "This node"))
+    tags((name = "purge", description = "What is outdated"), (name = "access", description = "Who is let in"), (name = "warm-up", description = "What is fetched beforehand"), (name = "node", description = "This node"))
 )]
 struct Description;
 
@@ -34,6 +37,7 @@ pub(super) fn documented() -> OpenApiRouter<Control> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(purge::purge))
         .routes(routes!(forget::forget))
+        .routes(UtoipaMethodRouterExt::layer(routes!(warm::warm), DefaultBodyLimit::max(warm::BODY_BYTES)))
         .routes(routes!(reload::reload))
         .routes(routes!(explain::explain))
         .routes(routes!(health::healthz))

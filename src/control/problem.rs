@@ -108,6 +108,12 @@ impl Problem {
         )
     }
 
+    pub(super) fn wrong_list(detail: String) -> Problem {
+        let (kind, title) = ("urn:lectern:wrong-list", "The list cannot be warmed");
+        let detail = format!("{detail}; nothing was fetched");
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, kind, title, detail)
+    }
+
     pub(super) fn wrong_learner(why: &str) -> Problem {
         let (kind, title) = ("urn:lectern:wrong-learner", "This is no digest of credentials");
         let detail = format!("{why}; the access log tells them as `learner`");

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     access::Checks,
     ledger::{Ledger, LedgerSettings},
-    response::Explanation,
+    response::{Explanation, Warmed},
     telemetry::Metrics,
 };
 use http::{Request, StatusCode, header};
@@ -65,6 +65,7 @@ fn node() -> Node {
             };
             Box::pin(async move { told })
         }),
+        warm: Arc::new(|_, _, _| Box::pin(async { Warmed::fresh() })),
         not_ready: {
             let reasons = reasons.clone();
             Arc::new(move || reasons.lock().unwrap().clone())

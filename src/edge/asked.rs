@@ -99,7 +99,7 @@ impl Edge {
     }
 
     /// What is stored for a request, in memory or on disk.
-    async fn look_anywhere(&self, visit: &mut Visit) -> Found {
+    pub(super) async fn look_anywhere(&self, visit: &mut Visit) -> Found {
         match self.0.tiers.slot(&visit.route.key) {
             None if self.0.tiers.may_be_below(&visit.route.key) => self.look_below(visit).await,
             slot => {

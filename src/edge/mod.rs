@@ -21,6 +21,7 @@ mod reach;
 mod relay;
 mod route;
 mod visit;
+mod warm;
 
 use crate::{
     cache::{Key, StoredResponse, Tiers},
@@ -39,7 +40,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use look_up::{Found, Own, Way};
 use reach::{Reach, There, is_partial};
 use std::{sync::Arc, time::SystemTime};
-use visit::{Course, Visit};
+use visit::{Course, Peer, Visit};
 
 /// Everything a request meets on its way. Cheap to clone.
 #[derive(Clone)]
@@ -131,23 +132,9 @@ impl Edge {
                 return Err(Box::new(refused));
             }
         };
-        let ((mut parts, body), peer) = (request.into_parts(), connection.peer.ip());
-        route.strip(&mut parts.headers);
-        let mut visit = Box::new(Visit {
-            parts,
-            body: Some(body),
-            route,
-            account,
-            trusted: connection.trusted,
-            peer,
-            raised: None,
-            looked_below: false,
-            learner: None,
-            leave: None,
-            recode: None,
-        });
-        visit.meet();
-        Ok(visit)
+        let peer = Peer { address: connection.peer.ip(), trusted: connection.trusted };
+        let (parts, body) = request.into_parts();
+        Ok(Box::new(Visit::new(parts, Some(body), route, account, peer)))
     }
 
     /// What needs no origin: a refusal by rule, and what is stored and may serve. Else what was found, for [`Edge::ask`].

@@ -16,8 +16,8 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use std::borrow::Cow;
 
-/// A request is relayed once: its body cannot be had again.
-const ALREADY_RELAYED: Plain = Plain::new(StatusCode::BAD_GATEWAY, "already-relayed");
+/// A warm-up is not relayed: nothing of what is relayed is stored.
+const NOTHING_TO_STORE: Plain = Plain::new(StatusCode::BAD_GATEWAY, "nothing-to-store");
 
 /// How a relay failed.
 enum Failed {
@@ -42,7 +42,7 @@ impl Edge {
             limit: visit.route.body_limit,
         };
         let Some(body) = visit.body.take() else {
-            return answer::plain(visit.account, Outcome::Failed, Some(Fault::Edge), ALREADY_RELAYED);
+            return answer::plain(visit.account, Outcome::Refused, None, NOTHING_TO_STORE);
         };
         let origin = visit.origin().clone();
         let asked = async move {

@@ -19,7 +19,7 @@ use std::{
 pub(super) struct Route {
     pub site: Arc<Site>,
     pub verdict: Verdict,
-    /// Who may have it; this request may.
+    /// Who may have it.
     pub access: Access,
     /// The storage it is fetched from, if not from the site's origin.
     pub mount: Option<Arc<Mounted>>,
@@ -75,8 +75,30 @@ pub(super) fn sender(headers: &HeaderMap, connection: &Connection) -> Sender {
     sender
 }
 
-/// Finds the way of a request, or says why it has none.
+/// Finds the way of a request that may go it, or says why it has none or may not.
 pub(super) fn route<B>(
+    sites: &Sites,
+    request: &Request<B>,
+    https: bool,
+    account: &mut Account,
+) -> Result<Route, Plain> {
+    let route = find(sites, request, https, account)?;
+    if let Access::Signed(signed) = &route.access {
+        let asked = signed::Asked {
+            host: route.host.to_str().unwrap_or_default(),
+            path: route.path.as_deref().unwrap_or(request.uri().path()),
+            query: request.uri().query(),
+            headers: request.headers(),
+            client: account.client(),
+        };
+        signed::admit(signed, &asked, account.time)
+            .map_err(|refusal| Plain::new(refusal.status(), refusal.word()))?;
+    }
+    Ok(route)
+}
+
+/// Finds the way of a request, whoever sends it.
+pub(super) fn find<B>(
     sites: &Sites,
     request: &Request<B>,
     https: bool,
@@ -119,17 +141,6 @@ pub(super) fn route<B>(
     };
     if let Some((query, name)) = query.zip(access.parameter()) {
         account.masked = Some(format!("{target}?{}", normalise::masked(query, name)));
-    }
-    if let Access::Signed(signed) = &access {
-        let asked = signed::Asked {
-            host: &host,
-            path: &path,
-            query,
-            headers: request.headers(),
-            client: account.client(),
-        };
-        signed::admit(signed, &asked, account.time)
-            .map_err(|refusal| Plain::new(refusal.status(), refusal.word()))?;
     }
     let announced =
         request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());

@@ -15,12 +15,12 @@ use crate::{
     rules::{Policy, Verdict},
 };
 use http::{Method, StatusCode, header};
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 /// A request on its way, from its verdict on.
 pub(super) struct Visit {
     pub(super) parts: http::request::Parts,
-    /// Until it is relayed.
+    /// Until it is relayed; a warm-up has none.
     pub(super) body: Option<RequestBody>,
     pub(super) route: Route,
     pub(super) account: Box<Account>,
@@ -36,7 +36,7 @@ pub(super) struct Visit {
     /// What becomes of the body on its way to the client.
     pub(super) recode: Option<Recode>,
     /// Who is connected: the client, or a proxy before the edge.
-    pub(super) peer: std::net::IpAddr,
+    pub(super) peer: IpAddr,
 }
 
 /// What the verdict leaves to do.
@@ -46,7 +46,42 @@ pub(super) enum Course {
     LooksUp,
 }
 
+/// From where a request came.
+pub(super) struct Peer {
+    /// Who is connected.
+    pub(super) address: IpAddr,
+    /// A proxy whose word on where its clients come from is taken.
+    pub(super) trusted: bool,
+}
+
 impl Visit {
+    /// A request that may go its way; `body` is none where none can be sent on.
+    pub(super) fn new(
+        mut parts: http::request::Parts,
+        body: Option<RequestBody>,
+        route: Route,
+        account: Box<Account>,
+        peer: Peer,
+    ) -> Visit {
+        route.strip(&mut parts.headers);
+        let Peer { address, trusted } = peer;
+        let mut visit = Visit {
+            parts,
+            body,
+            route,
+            account,
+            trusted,
+            raised: None,
+            looked_below: false,
+            learner: None,
+            leave: None,
+            recode: None,
+            peer: address,
+        };
+        visit.meet();
+        visit
+    }
+
     /// Path, as the origin is asked and the key has it.
     pub(super) fn path(&self) -> &str {
         self.route.path.as_deref().unwrap_or(self.parts.uri.path())
@@ -156,7 +191,7 @@ impl Visit {
     }
 
     /// Finds out who asks, where the rule leaves to the LMS who may have it, and gives leave where it asks nothing.
-    pub(super) fn meet(&mut self) {
+    fn meet(&mut self) {
         self.leave = Leave::unasked(&self.route.access);
         let Some(asked) = self.route.access.asked() else { return };
         let learner = Shown::of(asked, &self.parts.headers).and_then(|shown| {

@@ -1,9 +1,10 @@
 //! The control API behind a listener, and how it finds what a purge names.
 
 use crate::{
-    control::{Api, ApiBody, Explain, PurgeTarget, ResolveSite, ResolveUrl, UnknownTarget},
+    control::{Api, ApiBody, Explain, PurgeTarget, ResolveSite, ResolveUrl, UnknownTarget, Warm},
     edge::Edge,
     listener::{Connection, RequestBody, Serve},
+    response::Warmed,
     rules::{Facts, normalise},
     site::{Site, Sites},
 };
@@ -54,6 +55,17 @@ pub(super) fn explain(edge: &Edge) -> Explain {
     Arc::new(move |request, https, client| {
         let edge = edge.clone();
         Box::pin(async move { edge.explain(request, https, client).await })
+    })
+}
+
+/// Warms what a request would be answered with, for as long as the node is not about to end.
+pub(super) fn warm(edge: &Edge, stopping: impl Fn() -> bool + Send + Sync + 'static) -> Warm {
+    let edge = edge.clone();
+    Arc::new(move |request, https, client| {
+        let (edge, stopping) = (edge.clone(), stopping());
+        Box::pin(async move {
+            if stopping { Warmed::refused("stopping") } else { edge.warm(request, https, client).await }
+        })
     })
 }
 

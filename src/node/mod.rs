@@ -213,6 +213,10 @@ impl Node {
                 Arc::new(move || Box::pin(node.clone().reload()))
             },
             explain: control::explain(&self.edge),
+            warm: {
+                let node = self.clone();
+                control::warm(&self.edge, move || node.stopping.load(Ordering::Relaxed))
+            },
             notes: {
                 let tiers = parts.tiers.clone();
                 Arc::new(move || tiers.disk().map_or_else(Vec::new, Disk::ready))

@@ -130,6 +130,11 @@ impl Account {
         account
     }
 
+    /// It comes all the same: it leaves a line, and is counted.
+    pub fn tell(&mut self) {
+        self.untold = false;
+    }
+
     /// The request is a HEAD: no body belongs to its answer.
     pub fn is_of_head(&self) -> bool {
         self.method == Method::HEAD

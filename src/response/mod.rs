@@ -8,6 +8,7 @@ mod failure;
 pub mod fields;
 mod multipart;
 mod part;
+mod warmed;
 
 pub use account::{Account, Accounts, Arrival};
 pub use body::{Body, Ranges, Source, Unclean};
@@ -18,3 +19,4 @@ pub use explanation::{
 pub use failure::Plain;
 pub use multipart::{BodyPart, Boundary, Multipart};
 pub use part::{Part, part};
+pub use warmed::{WarmResult, Warmed};

@@ -15,7 +15,7 @@ use crate::{
 use hashbrown::HashMap;
 use hosts::name_length;
 use http::HeaderName;
-use std::{fmt, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 /// The rule's name in metrics where no rule speaks for a request; no rule may be called so.
 pub const NO_RULE: &str = "none";
@@ -42,6 +42,8 @@ pub struct SiteSettings {
     pub targeted_fields: Vec<HeaderName>,
     /// Show the path and query of the cache key in `Cache-Status` (RFC 9211 §2.7).
     pub cache_status_key: bool,
+    /// File with the credential by which a warm-up asks an LMS that decides who may have it; read at each warm-up.
+    pub service_credential: Option<PathBuf>,
 }
 
 /// A site, ready to serve. Belongs to one snapshot of the configuration.
@@ -64,6 +66,8 @@ pub struct Site {
     pub targeted_fields: Vec<HeaderName>,
     /// Show the path and query of the cache key in `Cache-Status` (RFC 9211 §2.7).
     pub cache_status_key: bool,
+    /// File with the credential by which a warm-up asks an LMS that decides who may have it; read at each warm-up.
+    pub service_credential: Option<PathBuf>,
     /// The scope was set: the operator says that its hosts hold the same.
     shared: bool,
     /// By the place of their rules.
@@ -232,6 +236,7 @@ impl Sites {
                 log_must: site.log_must,
                 targeted_fields: site.targeted_fields.clone(),
                 cache_status_key: site.cache_status_key,
+                service_credential: site.service_credential.clone(),
                 shared: site.scope.is_some(),
             });
             for host in &site.hosts {
@@ -296,6 +301,7 @@ mod tests {
             log_must: false,
             targeted_fields: Vec::new(),
             cache_status_key: false,
+            service_credential: None,
         }
     }
 

@@ -85,5 +85,6 @@ mod tls;
 mod upgrade;
 mod validation;
 mod vary;
+mod warm;
 mod window;
 mod wishes;

@@ -4,12 +4,14 @@
 //! What was asked before a [`Forget`] came is not kept after it: each question carries the number of forgets known when it was
 //! put, as a fill carries `born`.
 
+mod credential;
 mod forgets;
 mod judge;
 mod kept;
 mod learner;
 mod turns;
 
+pub use credential::credential;
 pub use forgets::Forget;
 pub use judge::{Answer, Evidence, Known, Yes, essence, judge};
 pub use learner::{Asking, Digest, For, Learner, Shown};

@@ -75,7 +75,7 @@ fn the_reference_shows_the_defaults() {
     let site = &config.sites[0];
     assert_eq!((&site.scope, site.body_limit, site.log_must), (&None, None, false));
     assert_eq!(site.targeted_fields, ["lectern-cache-control", "cdn-cache-control"]);
-    assert!(!site.cache_status_key);
+    assert!(!site.cache_status_key && site.service_credential.is_none());
     let everything = site.rules.iter().find(|rule| rule.name == "example/everything-a-rule-can-say").unwrap();
     assert_eq!(everything.verdict, Verdict::Cache(Arc::new(Policy::default())));
     assert_eq!((everything.body_limit, everything.hide_path), (None, false));
@@ -319,6 +319,7 @@ fn every_setting_can_be_set() {
                 log_must: true,
                 targeted_fields: vec![HeaderName::from_static("theme-cache-control")],
                 cache_status_key: true,
+                service_credential: Some("/etc/lectern/credential".into()),
             }],
             default_site: Some(text("s")),
             cache: CacheSettings {

@@ -11,7 +11,7 @@ mod words;
 
 use crate::{
     cache::{Slot, StoredResponse, Tier, Use},
-    edge::{Course, Edge, Found, Reach, Visit, Way, answer, is_partial, route},
+    edge::{Course, Edge, Found, Peer, Reach, Visit, Way, answer, is_partial, route},
     fill::Rehearsed,
     http_caching::{Coding, Directives},
     ledger::{Covering, Number},
@@ -61,25 +61,10 @@ impl Edge {
                 }
             }
             Ok(route) => {
-                let (mut parts, ()) = request.into_parts();
-                route.strip(&mut parts.headers);
-                let (raised, looked_below) = (None, true);
-                let (trusted, peer) = (false, client);
-                let (learner, leave, recode) = (None, None, None);
-                let mut visit = Visit {
-                    parts,
-                    body: None,
-                    route,
-                    account,
-                    trusted,
-                    peer,
-                    raised,
-                    looked_below,
-                    learner,
-                    leave,
-                    recode,
-                };
-                visit.meet();
+                let (parts, ()) = request.into_parts();
+                let peer = Peer { address: client, trusted: false };
+                let mut visit = Visit::new(parts, None, route, account, peer);
+                visit.looked_below = true;
                 self.tell_course(&mut told, visit).await;
             }
         }

@@ -25,7 +25,7 @@ use crate::support::{
 
 /// The rules for the package and the film, asked for by context, and for a forum's files, each its own question; with `more` in
 /// the table of each.
-fn rules(more: &str) -> String {
+pub(crate) fn rules(more: &str) -> String {
     let rule = |name: &str, path: &str, asked: &str| {
         format!(
             "[[site.rule]]\nname = \"{name}\"\npath = \"{path}\"\nverdict = \"cache\"\nlift_private = true\naccess = \"asked\"\n\
@@ -55,16 +55,16 @@ async fn school_with(asked: &str, rest: &str) -> (Moodle, Edge) {
 }
 
 /// A request for a file in somebody's name.
-fn of(cookie: &str, target: &str) -> Request {
+pub(crate) fn of(cookie: &str, target: &str) -> Request {
     Request::get(target).field("Cookie", &format!("lang=de; {cookie}; MOODLEID1_=x"))
 }
 
 /// The film's bytes.
-fn film() -> Vec<u8> {
+pub(crate) fn film() -> Vec<u8> {
     Film::new(1, FILM).bytes(0, FILM)
 }
 
 /// Checks so far that came to this.
-async fn checks(edge: &Edge, result: &str) -> u64 {
+pub(crate) async fn checks(edge: &Edge, result: &str) -> u64 {
     edge.metric("lectern_access_checks_total", &[&format!("result=\"{result}\"")]).await as u64
 }

@@ -147,3 +147,19 @@ async fn what_was_stored_under_a_check_is_found_by_nobody_without_it() {
     edge.ask(&good).await.expect_body(200, "film 0");
     edge.outcomes("hit", 2).await;
 }
+
+#[tokio::test]
+async fn a_warm_up_needs_no_signature_and_gives_nobody_one() {
+    let origin = Origin::start().await;
+    origin.on(FILM, Answer::storable("the film").field("Content-Type", "video/mp4"));
+    let keys = Keys::new(&[("new", SECRET)]);
+    let edge = Edge::with(&tenants(&origin, &packages(&keys.asks(false)), "")).await;
+    let body = format!("{{\"urls\":[\"http://lms-a.example{FILM}\"]}}");
+    let text = edge.control("POST", "/v1/warm", &body).await.expect(200).text();
+    assert!(text.contains("\"result\":\"warmed\""), "{text}");
+    let bare = edge.ask(&Request::get(FILM).host("lms-a.example")).await;
+    refused(bare, 401, "signature-missing", false);
+    edge.ask(&film(&Shows::good(false)).host("lms-a.example")).await.expect_body(200, "the film");
+    edge.outcomes("hit", 1).await;
+    assert_eq!(origin.hits(FILM), 1);
+}

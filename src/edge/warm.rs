@@ -1,0 +1,129 @@
+//! Warm-up: what learners will ask for is fetched beforehand, in nobody's name but the site's own.
+//!
+//! The request goes the way of every request, so that what it stores is what a learner finds. It needs no signature, and where
+//! the LMS decides, it is asked with the site's service credential. Nobody waits for the answer: it is read to its end and
+//! dropped.
+
+use crate::{
+    access, clock,
+    edge::{
+        Course, Edge, Found, Peer, Visit,
+        route::{self, Sender},
+    },
+    http_caching::status_field::CACHE_STATUS,
+    response::{Account, Arrival, Body, WarmResult, Warmed},
+};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http_body_util::BodyExt;
+use std::{net::SocketAddr, sync::Arc};
+
+/// What browsers take: what is stored for them is warmed.
+const CODINGS: HeaderValue = HeaderValue::from_static("gzip, deflate, br, zstd");
+/// Where a warm-up comes from, in place of a listener's name.
+const LISTENER: &str = "warm-up";
+
+/// Why nothing was fetched, in a fixed word.
+type Refused = &'static str;
+
+impl Edge {
+    /// Fetches and stores what `request` (its target a path, its host a field) would be answered with, unless that is stored and
+    /// fresh. `client` is who asks for the warm-up, for the log.
+    pub async fn warm(&self, mut request: Request<()>, https: bool, client: SocketAddr) -> Warmed {
+        request.headers_mut().insert(header::ACCEPT_ENCODING, CODINGS);
+        let from = Sender { client, https };
+        let mut looks = match self.warms_by(&mut request, &from).await {
+            Ok(visit) => visit,
+            Err(why) => return Warmed::refused(why),
+        };
+        if self.would_serve(&mut looks).await {
+            return Warmed::fresh();
+        }
+        let mut goes = match self.warm_visit(&request, &from) {
+            Ok(visit) => visit,
+            Err(why) => return Warmed::refused(why),
+        };
+        goes.account.tell();
+        let read = read(self.respond(goes).await).await;
+        looks.account.time = clock::now();
+        match read.result {
+            // What came is one thing, what the next learner finds another.
+            WarmResult::NotStored if self.would_serve(&mut looks).await => read.stored(),
+            _ => read,
+        }
+    }
+
+    /// The way of a request that may be answered from what is stored. Where the LMS decides, `request` gets the site's credential.
+    async fn warms_by(&self, request: &mut Request<()>, from: &Sender) -> Result<Box<Visit>, Refused> {
+        let mut visit = self.warm_visit(request, from)?;
+        if visit.route.access.asked().is_some() {
+            request.headers_mut().extend(credential(&visit).await?);
+            visit = self.warm_visit(request, from)?;
+        }
+        if self.0.handover.has_begun() {
+            return Err("handed-over");
+        }
+        match visit.course() {
+            Course::LooksUp => Ok(visit),
+            Course::Relays(_) if visit.route.access.asked().is_some() => Err("wrong-credential"),
+            Course::Relays(_) => Err("pass"),
+            Course::Refuses(_) => Err("rule"),
+        }
+    }
+
+    fn warm_visit(&self, request: &Request<()>, from: &Sender) -> Result<Box<Visit>, Refused> {
+        let arrival = Arrival { listener: &Arc::from(LISTENER), client: from.client, https: from.https };
+        let mut account = Box::new(Account::untold(&self.0.accounts, &arrival, request));
+        let route = route::find(&self.0.sites.load(), request, from.https, &mut account)
+            .map_err(|plain| plain.word)?;
+        let (parts, ()) = request.clone().into_parts();
+        let peer = Peer { address: from.client.ip(), trusted: false };
+        Ok(Box::new(Visit::new(parts, None, route, account, peer)))
+    }
+
+    /// Whether the next learner who may have it is answered from what is stored, whole.
+    async fn would_serve(&self, visit: &mut Visit) -> bool {
+        match self.look_anywhere(visit).await {
+            Found::Serves { stored, refresh: false, .. } => self.0.tiers.has(&stored.body).await,
+            _ => false,
+        }
+    }
+}
+
+/// The site's service credential, as it stands in its file at this moment.
+async fn credential(visit: &Visit) -> Result<HeaderMap, Refused> {
+    let site = &visit.route.site;
+    let path = site.service_credential.as_ref().ok_or("no-credential")?;
+    let reads = path.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        std::fs::read_to_string(reads).map_err(|error| error.to_string())
+    });
+    let text = read.await.unwrap_or_else(|error| Err(error.to_string()));
+    text.and_then(|text| access::credential(&text)).map_err(|error| {
+        tracing::warn!(site = &*site.name, path = %path.display(), error, "the service credential cannot be used");
+        "unusable-credential"
+    })
+}
+
+/// Reads an answer to its end.
+async fn read(response: Response<Body>) -> Warmed {
+    let status = response.status();
+    let result = if status.is_server_error() { WarmResult::Failed } else { WarmResult::NotStored };
+    let mut read =
+        Warmed { result, status: Some(status.as_u16()), bytes: 0, why: detail(response.headers()) };
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => read.bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
+            Err(error) => return Warmed { result: WarmResult::Failed, why: Some(error.to_string()), ..read },
+        }
+    }
+    read
+}
+
+/// Why the answer is as it is, in the edge's own word.
+fn detail(headers: &HeaderMap) -> Option<String> {
+    let own = headers.get_all(CACHE_STATUS).iter().next_back()?.to_str().ok()?;
+    let member = own.rsplit(',').next()?;
+    let detail = member.split(';').find_map(|parameter| parameter.trim().strip_prefix("detail="))?;
+    Some(detail.to_owned())
+}
