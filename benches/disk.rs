@@ -11,7 +11,7 @@ use lectern::{
         Key, KeyParts, Memory, Place, Selecting, Slot, StoredParts, StoredResponse,
     },
     clock,
-    http_caching::Freshness,
+    http_caching::{Freshness, Tags},
     ledger::{Identity, Number},
     telemetry::Metrics,
 };
@@ -83,6 +83,7 @@ fn slot(at: usize) -> Arc<Slot> {
             stale_if_error: 0,
         },
         born: Number { identity: Identity([0; 16]), n: 0 },
+        tags: Tags::default(),
     };
     Arc::new(Slot::default().with(Arc::new(StoredResponse::new(stored))))
 }

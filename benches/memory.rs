@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use lectern::{
     cache::{Body, Chunk, Key, KeyParts, Memory, Selecting, StoredParts, StoredResponse, Tiers},
-    http_caching::{Freshness, RequestDirectives},
+    http_caching::{Freshness, RequestDirectives, Tags},
     ledger::{Identity, Number},
     telemetry::Metrics,
 };
@@ -63,6 +63,7 @@ fn store(tiers: &Tiers, at: usize, request: &HeaderMap) {
             stale_if_error: 0,
         },
         born: Number { identity: Identity([0; 16]), n: 0 },
+        tags: Tags::default(),
     };
     // Without a disk tier nothing is waited for.
     let stored = tiers.store(&key(at), &Arc::new(StoredResponse::new(stored)), || true).now_or_never();

@@ -12,7 +12,7 @@ use lectern::{
         StoredParts, StoredResponse,
     },
     clock,
-    http_caching::Freshness,
+    http_caching::{Freshness, Tags},
     ledger::{Ledger, LedgerSettings, Number},
     telemetry::Metrics,
 };
@@ -100,6 +100,7 @@ impl Page {
                 stale_if_error: 0,
             },
             born,
+            tags: Tags::default(),
         })
     }
 }

@@ -197,6 +197,7 @@ impl StoredResponse {
             last_modified: None,
             length: made.length,
             body: made.body.clone(),
+            tags: self.tags.clone(),
             freshness: self.freshness,
             born: self.born,
         })
@@ -208,7 +209,7 @@ mod tests {
     use super::{Effort, Made, OFTEN};
     use crate::{
         cache::{Body, ChunkId, Selecting, StoredParts, StoredResponse},
-        http_caching::{Coding, Directives, Freshness, Lifetime, Source},
+        http_caching::{Coding, Directives, Freshness, Lifetime, Source, Tags},
         ledger::{Identity, Number},
     };
     use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -234,6 +235,7 @@ mod tests {
             body: body.clone(),
             freshness: Freshness::new(lifetime, &Directives::default(), 0, SystemTime::UNIX_EPOCH),
             born: Number { identity: Identity([0; 16]), n: 1 },
+            tags: Tags::default(),
         })
     }
 

@@ -1,7 +1,10 @@
 //! When each cache group was last made outdated (RFC 9875). In memory only: what came before this process serves is taken for
 //! outdated if it has a group, so that a restart forgets no invalidation.
 
-use crate::cache::{Key, StoredResponse};
+use crate::{
+    cache::{Key, StoredResponse},
+    http_caching::Tags,
+};
 use hashbrown::HashMap;
 use std::{
     sync::{
@@ -14,18 +17,17 @@ use std::{
 /// Groups that are remembered apart; beyond that all that came so far and has a group is outdated.
 const GROUPS: usize = 1 << 16;
 
-/// The groups a stored response is in.
+/// What is remembered of a stored response that is in a group.
 #[derive(Debug)]
 pub(super) struct Grouped {
-    pub(super) names: Vec<Box<str>>,
     /// How often groups had been made outdated when this response was last found not to be; 0: never looked.
     checked: AtomicU64,
 }
 
 impl Grouped {
-    /// In these groups, if there is one.
-    pub(super) fn of(names: Vec<Box<str>>) -> Option<Box<Grouped>> {
-        (!names.is_empty()).then(|| Box::new(Grouped { names, checked: AtomicU64::new(0) }))
+    /// In the groups among these, if there is one.
+    pub(super) fn of(tags: &Tags) -> Option<Box<Grouped>> {
+        (!tags.groups().is_empty()).then(|| Box::new(Grouped { checked: AtomicU64::new(0) }))
     }
 }
 
@@ -77,7 +79,8 @@ impl Groups {
         if checked == changes {
             return false;
         }
-        let covers = self.any(key, &grouped.names, stored.freshness.received, |change| change > checked);
+        let covers =
+            self.any(key, stored.tags.groups(), stored.freshness.received, |change| change > checked);
         if !covers {
             grouped.checked.store(changes, Ordering::Relaxed);
         }

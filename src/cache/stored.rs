@@ -3,7 +3,7 @@
 use crate::{
     cache::{Body, CHUNK, coded::Heads, groups::Grouped},
     clock,
-    http_caching::{EntityTag, Freshness, RequestDirectives, SelectingValue, groups, vary},
+    http_caching::{EntityTag, Freshness, RequestDirectives, SelectingValue, Tags, vary},
     ledger::Number,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -78,6 +78,8 @@ pub struct StoredParts {
     pub freshness: Freshness,
     /// The ledger's number noted before the request for it left.
     pub born: Number,
+    /// What it can be purged by beside its URL. They stand no longer in its fields.
+    pub tags: Tags,
 }
 
 /// A stored response: head and body. Immutable, but for the memo of its last check.
@@ -124,26 +126,8 @@ pub enum Use {
     },
 }
 
-impl StoredResponse {
-    /// A stored response, not yet checked against the ledger.
-    pub fn new(parts: StoredParts) -> StoredResponse {
-        let heads = Heads::of(&parts);
-        StoredResponse { heads, ..StoredResponse::without_variants(parts) }
-    }
-
-    /// One that is not given another coding.
-    pub(super) fn without_variants(parts: StoredParts) -> StoredResponse {
-        let grouped = Grouped::of(groups::named(&groups::CACHE_GROUPS, &parts.headers));
-        StoredResponse { parts, checked: AtomicU64::new(0), grouped, heads: None }
-    }
-
-    pub(super) fn grouped(&self) -> Option<&Grouped> {
-        self.grouped.as_deref()
-    }
-
-    /// How it may serve at `now`, apart from the ledger, to who has these wishes (RFC 9111 §5.2.1).
-    pub fn usable(&self, wishes: &RequestDirectives, now: SystemTime) -> Use {
-        let freshness = &self.freshness;
+impl Use {
+    fn of(freshness: &Freshness, wishes: &RequestDirectives, now: SystemTime) -> Use {
         if freshness.is_fresh(wishes, now) {
             Use::Fresh { ttl: freshness.ttl(now) }
         } else if freshness.while_revalidate(wishes, now) {
@@ -153,6 +137,34 @@ impl StoredResponse {
         } else {
             Use::Validate { on_error: freshness.if_error(now) }
         }
+    }
+}
+
+impl StoredResponse {
+    /// A stored response, not yet checked against the ledger.
+    pub fn new(parts: StoredParts) -> StoredResponse {
+        let heads = Heads::of(&parts);
+        StoredResponse { heads, ..StoredResponse::without_variants(parts) }
+    }
+
+    /// One that is not given another coding.
+    pub(super) fn without_variants(parts: StoredParts) -> StoredResponse {
+        let grouped = Grouped::of(&parts.tags);
+        StoredResponse { parts, checked: AtomicU64::new(0), grouped, heads: None }
+    }
+
+    pub(super) fn grouped(&self) -> Option<&Grouped> {
+        self.grouped.as_deref()
+    }
+
+    /// How it may serve at `now`, apart from the ledger, to who has these wishes (RFC 9111 §5.2.1).
+    pub fn usable(&self, wishes: &RequestDirectives, now: SystemTime) -> Use {
+        Use::of(&self.freshness, wishes, now)
+    }
+
+    /// The same of a response that a soft purge made stale at `since`.
+    pub fn usable_since(&self, since: SystemTime, wishes: &RequestDirectives, now: SystemTime) -> Use {
+        Use::of(&self.freshness.ended(since), wishes, now)
     }
 
     /// May it serve now without asking, to who has no wishes?
@@ -197,7 +209,7 @@ impl StoredResponse {
             self.selecting.values.iter().map(|v| v.as_bytes().map_or(0, <[u8]>::len) + 96).sum();
         // Each name stands in the body twice, once none is missing. The head of a coded variant counts with the slot that was
         // written of it: most responses have none.
-        (512 + fields + selecting) as u64 + self.length.div_ceil(CHUNK as u64) * 2 * NAME
+        (512 + fields + selecting + self.tags.weight()) as u64 + self.length.div_ceil(CHUNK as u64) * 2 * NAME
     }
 }
 

@@ -49,10 +49,24 @@ impl Node {
         body: &impl Serialize,
         streams: &mut Streams<'_>,
     ) -> Result<A, Exit> {
+        self.post_with(path, body, &[], streams)
+    }
+
+    /// The same, with these fields.
+    pub(super) fn post_with<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        fields: &[(&str, &str)],
+        streams: &mut Streams<'_>,
+    ) -> Result<A, Exit> {
         let body = serde_json::to_string(body)
             .map_err(|error| streams.fail(Exit::Usage, format_args!("{error}")))?;
         self.answer(path, streams, |agent, call| {
-            let call = agent.post(&call.url).header("authorization", &call.bearer);
+            let mut call = agent.post(&call.url).header("authorization", &call.bearer);
+            for (name, value) in fields {
+                call = call.header(*name, *value);
+            }
             call.header("content-type", "application/json").send(&body)
         })
     }

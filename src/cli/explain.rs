@@ -153,7 +153,8 @@ fn stored(f: &mut Formatter<'_>, told: &StoredTold, ledger: &str) -> fmt::Result
     write!(f, "         born at number {}{other}: ", told.born.number)?;
     match told.outdated {
         true => writeln!(f, "outdated by {}", told.outdated_by.join(", "))?,
-        false => writeln!(f, "not outdated")?,
+        false if told.outdated_by.is_empty() => writeln!(f, "not outdated")?,
+        false => writeln!(f, "made stale by {}", told.outdated_by.join(", "))?,
     }
     for CodedTold { coding, effort, length } in &told.coded {
         writeln!(f, "         coded {coding} ({effort}): {length} bytes")?;

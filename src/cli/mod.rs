@@ -6,6 +6,7 @@ mod check;
 mod exit;
 mod explain;
 mod forget;
+mod ledger;
 mod openapi;
 mod progress;
 mod purge;
@@ -41,9 +42,11 @@ enum Command {
     Serve(serve::Serve),
     /// Check a configuration and print all that is wrong with it.
     Check(check::Check),
-    /// Purge a URL or a site; ends when the purge is in force.
+    /// Purge a URL, a prefix, a tag, a module, a site, a scope or all; ends when the purge is in force.
     #[command(after_help = call::EXIT_CODES)]
     Purge(purge::Purge),
+    /// Read the ledger of purges: what, by whom, why and when.
+    Ledger(ledger::Ledger),
     /// Forget whom the LMS let in: it is asked again. Ends when that is in force.
     #[command(after_help = call::EXIT_CODES)]
     Forget(forget::Forget),
@@ -98,6 +101,7 @@ fn run_with(args: impl IntoIterator<Item = std::ffi::OsString>, streams: &mut St
             Command::Serve(serve) => serve.run(streams),
             Command::Check(check) => check.run(streams),
             Command::Purge(purge) => purge.run(streams),
+            Command::Ledger(ledger) => ledger.run(streams),
             Command::Forget(forget) => forget.run(streams),
             Command::Warm(warm) => warm.run(streams),
             Command::Reload(reload) => reload.run(streams),

@@ -6,7 +6,8 @@ use crate::{
         Control, NewToken, PurgeTarget, ReloadRefused, ReloadSummary, Tokens, UnknownTarget, UrlToPurge,
         router,
     },
-    ledger::{Ledger, LedgerSettings},
+    http_caching::Tags,
+    ledger::{Ledger, LedgerSettings, Subject},
     response::{
         AnswerTold, Explanation, FieldTold, KeyTold, NumberTold, OriginTold, Otherwise, PassedOver, RuleTold,
         SiteTold, StoredTold, Warmed,
@@ -27,6 +28,10 @@ fn lectern(args: &[&str]) -> (Exit, String, String) {
     let args = std::iter::once("lectern").chain(args.iter().copied()).map(Into::into);
     let exit = run_with(args, &mut Streams { out: &mut out, err: &mut err });
     (exit, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+}
+
+fn subject<'a>(path: &'a str, query: Option<&'a str>) -> Subject<'a> {
+    Subject { path, query, tags: Tags::NONE }
 }
 
 struct Node {
@@ -59,6 +64,8 @@ fn node(reload: Result<ReloadSummary, ReloadRefused>) -> Node {
                 query: url.query.map(Into::into),
             })
         }),
+        resolve_scope: Arc::new(|scope: &str| (scope == "themes").then(|| vec!["lms".into()])),
+        names_modules: Arc::new(|site: &str| site == "lms"),
         resolve_site: Arc::new(|site: &str| (site == "lms").then(|| vec!["lms".into()])),
         reload: Arc::new(move || {
             let answer = reload.clone();
@@ -217,12 +224,96 @@ fn exit_code_0_means_in_force() {
     let (exit, out, err) =
         purge(&node.url, &node.token_file, &["https://lms.example/a", "--reason", "new version"]);
     assert_eq!((exit, out), (Exit::Done, format!("applied: number 1, ledger {}\n", born.identity)), "{err}");
-    assert!(node.ledger.outdated(&node.ledger.marks("lms"), "/a", Some("q"), born));
+    assert!(node.ledger.outdated(&node.ledger.marks("lms"), &subject("/a", Some("q")), born));
     let (exit, out, _) = purge(&node.url, &node.token_file, &["https://lms.example/b?x", "--exact"]);
     assert!(exit == Exit::Done && out.starts_with("applied: number 2, "), "{out}");
     let (exit, out, _) = purge(&node.url, &node.token_file, &["--site", "lms"]);
     assert!(exit == Exit::Done && out.starts_with("applied: number 3, "), "{out}");
-    assert_eq!(node.ledger.last().n, 3);
+    let kinds: [(&[&str], &str); 7] = [
+        (&["--prefix", "https://lms.example/v2/"], "purge-prefix"),
+        (&["--tag", "course-7", "--site", "lms"], "purge-tag"),
+        (&["--module", "physics", "--site", "lms", "--soft"], "purge-module"),
+        (&["--scope", "themes"], "purge-scope"),
+        (&["--all", "--reason", "a \"new\" term"], "purge-all"),
+        (&["--site", "lms", "--soft"], "purge-site"),
+        (&["https://lms.example/a"], "purge-url"),
+    ];
+    for (number, (args, kind)) in (4..).zip(kinds) {
+        let (exit, out, err) = purge(&node.url, &node.token_file, args);
+        assert_eq!(exit, Exit::Done, "{args:?}: {err}");
+        assert!(out.starts_with(&format!("applied: number {number}, ")), "{out}");
+        let entries = node.runtime.block_on(node.ledger.entries(number, 1)).unwrap();
+        let record: serde_json::Value = serde_json::from_str(&entries[0].text).unwrap();
+        assert_eq!((&record["kind"], &record["who"]), (&kind.into(), &"pipeline".into()), "{args:?}");
+        assert_eq!(record.get("soft").is_some(), args.contains(&"--soft"), "{args:?}");
+    }
+    assert_eq!(node.ledger.last().n, 10);
+}
+
+#[test]
+fn the_ledger_is_told_verified_and_exported_of_a_node_and_of_its_folder() {
+    let node = node(Ok(ReloadSummary::default()));
+    for args in [
+        &["https://lms.example/a?x", "--exact", "--reason", "a, \"b\"\nc"][..],
+        &["--tag", "=t", "--site", "lms", "--soft"],
+        &["--all"],
+    ] {
+        assert_eq!(purge(&node.url, &node.token_file, args).0, Exit::Done);
+    }
+    let folder = node.dir.path().join("ledger");
+    let of_node = ["--control", &node.url, "--token-file", node.token_file.to_str().unwrap()];
+    let of_folder = ["--folder", folder.to_str().unwrap()];
+    let ask =
+        |action: &str, source: &[&str], more: &[&str]| lectern(&[&["ledger", action], source, more].concat());
+    let (exit, _, err) = ask("verify", &of_folder, &[]);
+    assert!(exit == Exit::Temporary && err.contains("held by another process"), "{err}");
+    let told = |source: &[&str]| {
+        let asked = [
+            ask("verify", source, &[]),
+            ask("verify", source, &["--json"]),
+            ask("log", source, &["--limit", "2"]),
+            ask("log", source, &["--json"]),
+            ask("export", source, &[]),
+            ask("export", source, &["--json"]),
+        ];
+        asked.map(|(exit, out, err)| {
+            assert_eq!(exit, Exit::Done, "{err}");
+            out
+        })
+    };
+    let by_node = told(&of_node);
+    let [verified, _, log, log_json, csv, lines] = &by_node;
+    assert!(verified.starts_with(&format!("fine: ledger {}, 3 records, ", node.ledger.last().identity)));
+    let rows: Vec<_> = log.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert_eq!(rows, ["number", "3", "2"], "{log}");
+    let records: serde_json::Value = serde_json::from_str(log_json).unwrap();
+    assert_eq!(records["records"][1]["record"]["tag"], "=t", "{log_json}");
+    assert!(
+        csv.starts_with("number,kind,what,sites,how,who,why,when,from,digest\n1,purge-url,/a?x,lms,hard,")
+    );
+    assert!(
+        csv.contains(",\"a, \"\"b\"\"\nc\",") && csv.contains("\n2,purge-tag,'=t,lms,soft,pipeline,"),
+        "{csv}"
+    );
+    assert_eq!(lines.lines().count(), 3);
+    node.ledger.close();
+    assert_eq!(told(&of_folder), by_node);
+    let (exit, _, err) = ask("verify", &["--folder", node.dir.path().to_str().unwrap()], &[]);
+    assert_eq!(exit, Exit::NoInput, "{err}");
+    // Somebody takes a purge back.
+    {
+        let database = fjall::Database::builder(folder.join("records")).open().unwrap();
+        let records = database.keyspace("records", fjall::KeyspaceCreateOptions::default).unwrap();
+        let mut value = records.get(2u64.to_be_bytes()).unwrap().unwrap().to_vec();
+        let at = value.windows(2).position(|bytes| bytes == b"=t").unwrap();
+        value[at] = b'-';
+        records.insert(2u64.to_be_bytes(), value).unwrap();
+        database.persist(fjall::PersistMode::SyncAll).unwrap();
+    }
+    for action in ["verify", "log", "export"] {
+        let (exit, _, err) = ask(action, &of_folder, &[]);
+        assert!(exit == Exit::Data && err.contains("record 2 of the ledger was altered"), "{action}: {err}");
+    }
 }
 
 #[test]
@@ -243,8 +334,8 @@ fn every_failure_has_its_exit_code_and_says_why() {
     let silent = answering(b"");
     let good = "https://lms.example/a";
     let table: [(&str, &Path, &[&str], Exit, &str); 15] = [
-        (url, token, &[], Exit::Usage, "<URL>"),
-        (url, token, &[good, "--site", "lms"], Exit::Usage, "cannot be used with"),
+        (url, token, &[], Exit::Usage, "--prefix"),
+        (url, token, &[good, "--site", "lms"], Exit::Usage, "name one of"),
         (url, token, &[good, "--timeout", "5"], Exit::Usage, "as in \"10s\""),
         ("ftp://x", token, &[good], Exit::Usage, "ftp://x"),
         ("https://127.0.0.1:1", token, &[good], Exit::Usage, "http://127.0.0.1:9180"),

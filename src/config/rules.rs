@@ -6,7 +6,9 @@ use super::{
 };
 use crate::{
     response::fields,
-    rules::{Match, Pattern, Policy, QueryRule, Rule, ValidatorRule, Verdict, is_extension, spelling},
+    rules::{
+        Match, Pattern, Policy, QueryRule, Rule, Template, ValidatorRule, Verdict, is_extension, spelling,
+    },
     site::NO_RULE,
 };
 use http::{HeaderName, Method, StatusCode, header};
@@ -19,7 +21,7 @@ const LIFETIME: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(
 pub(super) const BODY: RangeInclusive<u64> = 0..=1 << 44;
 
 /// Keys that only a rule with `verdict = "cache"` has.
-const POLICY_KEYS: [&str; 12] = [
+const POLICY_KEYS: [&str; 13] = [
     "lifetime",
     "browser_lifetime",
     "negative_lifetime",
@@ -32,6 +34,7 @@ const POLICY_KEYS: [&str; 12] = [
     "lift_private",
     "validator",
     "request_directives",
+    "module",
 ];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -52,7 +55,7 @@ pub(super) fn rule(section: Section<'_>, set: Option<&str>, origins: &[String]) 
     if says.is_none() && section.value("verdict").is_none() {
         section.missing("verdict", "\"cache\", \"pass\", \"refuse\" or \"obey\"");
     }
-    let policy = policy(&section);
+    let policy = policy(&section, &when);
     if says.is_some_and(|says| says != Says::Cache) {
         for Placed { place, .. } in POLICY_KEYS.iter().filter_map(|key| section.value(key)) {
             section.reader.error(
@@ -190,7 +193,7 @@ fn checked(section: &Section<'_>, text: &Placed<&str>, fine: bool, what: &str, r
     fine
 }
 
-fn policy(section: &Section<'_>) -> Policy {
+fn policy(section: &Section<'_>, when: &Match) -> Policy {
     Policy {
         lifetime: section.span("lifetime", LIFETIME),
         browser_lifetime: section.span("browser_lifetime", LIFETIME),
@@ -224,7 +227,24 @@ fn policy(section: &Section<'_>) -> Policy {
             )
             .unwrap_or_default(),
         request_directives: section.flag("request_directives").unwrap_or(false),
+        module: section.text("module").and_then(|text| module(section, &text, when)),
     }
+}
+
+/// What names the module of a path: made of what the rule's path captures.
+fn module(section: &Section<'_>, text: &Placed<&str>, when: &Match) -> Option<Template> {
+    let Some(pattern) = when.path.as_deref().and_then(|path| Pattern::parse(path).ok()) else {
+        if when.path.is_none() {
+            let right = "write path = \"…\" with `{name}` in it, in place of prefix or extension";
+            section.reader.error(&text.place, "the rule has no path to capture from", right);
+        }
+        return None;
+    };
+    Template::parse(text.value, &pattern)
+        .inspect_err(|why| {
+            section.reader.error(&text.place, format!("`{}` cannot be filled in", text.value), why)
+        })
+        .ok()
 }
 
 /// Fields that the edge itself sets or drops in a fill.

@@ -8,6 +8,7 @@
 mod explain;
 mod forget;
 mod health;
+mod ledger;
 mod openapi;
 mod problem;
 mod purge;
@@ -21,9 +22,10 @@ mod warm;
 pub use explain::{Explain, FIELD};
 pub use forget::{ForgetAnswer, ForgetRequest};
 pub use health::Readiness;
+pub use ledger::{LedgerPage, RecordTold};
 pub use openapi::openapi_json;
 pub use problem::{Problem, UPGRADING};
-pub use purge::{PurgeAnswer, PurgeRequest, PurgeTarget, UnknownTarget, UrlToPurge};
+pub use purge::{How, PurgeAnswer, PurgeRequest, PurgeTarget, UnknownTarget, UrlToPurge, What};
 pub use reload::{ReloadRefused, ReloadSummary};
 pub use settings::ControlSettings;
 pub use tokens::{NewToken, TokenError, Tokens};
@@ -58,6 +60,10 @@ pub struct Control {
     pub resolve_url: ResolveUrl,
     /// Names of all sites of the scope of a site, and of the scope; none if there is no site of that name.
     pub resolve_site: ResolveSite,
+    /// The same of a scope.
+    pub resolve_scope: ResolveSite,
+    /// Whether a rule of a site, or of one that shares with it, names modules.
+    pub names_modules: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// Loads, checks, builds, swaps. At an error nothing was changed.
     pub reload: Reload,
     /// What would become of a request; changes nothing.

@@ -1,6 +1,6 @@
 //! The description of the API, made from its code; `docs/openapi.json` is the copy that clients are built from.
 
-use super::{Control, explain, forget, health, purge, reload, warm};
+use super::{Control, explain, forget, health, ledger, purge, reload, warm};
 use axum::{Json, extract::DefaultBodyLimit};
 use std::sync::LazyLock;
 use utoipa::{
@@ -36,6 +36,7 @@ impl Modify for Token {
 pub(super) fn documented() -> OpenApiRouter<Control> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(purge::purge))
+        .routes(routes!(ledger::ledger))
         .routes(routes!(forget::forget))
         .routes(UtoipaMethodRouterExt::layer(routes!(warm::warm), DefaultBodyLimit::max(warm::BODY_BYTES)))
         .routes(routes!(reload::reload))

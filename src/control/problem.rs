@@ -86,6 +86,23 @@ impl Problem {
         Problem::new(StatusCode::NOT_FOUND, "urn:lectern:unknown-site", "No site has this name", detail)
     }
 
+    pub(super) fn unknown_scope(scope: &str) -> Problem {
+        let detail = format!("no site has the scope {scope:?}; nothing was purged");
+        Problem::new(StatusCode::NOT_FOUND, "urn:lectern:unknown-scope", "No scope has this name", detail)
+    }
+
+    /// A purge by module would cover nothing, whatever its name.
+    pub(super) fn no_modules(site: &str) -> Problem {
+        let detail = format!("no rule of the site {site:?} has `module`; nothing was purged");
+        Problem::new(StatusCode::NOT_FOUND, "urn:lectern:no-modules", "No rule names modules", detail)
+    }
+
+    pub(super) fn wrong_name(what: &str) -> Problem {
+        let detail = format!("the {what} is empty; nothing was purged");
+        let title = "The name cannot be one";
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:lectern:wrong-name", title, detail)
+    }
+
     /// A new process of this node is taking over: it will do what this one does not any more.
     pub(super) fn upgrading() -> Problem {
         Problem::new(
@@ -100,6 +117,11 @@ impl Problem {
         if matches!(error, LedgerError::HandedOver) {
             return Problem::upgrading();
         }
+        if matches!(error, LedgerError::KeyTaken(_)) {
+            let (kind, title) = ("urn:lectern:key-taken", "The key is of another purge");
+            let detail = format!("{error}; nothing was purged: make a key of its own for each purge");
+            return Problem::new(StatusCode::UNPROCESSABLE_ENTITY, kind, title, detail);
+        }
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "urn:lectern:ledger-refuses",
@@ -112,6 +134,36 @@ impl Problem {
         let (kind, title) = ("urn:lectern:wrong-list", "The list cannot be warmed");
         let detail = format!("{detail}; nothing was fetched");
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, kind, title, detail)
+    }
+
+    pub(super) fn wrong_wait(detail: &str) -> Problem {
+        let detail = format!("{detail}; there is `wait=applied`; nothing was purged");
+        let title = "The call has an unknown parameter";
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:lectern:wrong-wait", title, detail)
+    }
+
+    pub(super) fn wrong_key() -> Problem {
+        let detail =
+            "write one `Idempotency-Key` of 1 to 255 visible ASCII characters; nothing was purged".into();
+        let title = "The key cannot be one";
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:lectern:wrong-key", title, detail)
+    }
+
+    pub(super) fn wrong_pages(detail: String) -> Problem {
+        let title = "These are no numbers of records";
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:lectern:wrong-numbers", title, detail)
+    }
+
+    pub(super) fn unread_ledger(error: &LedgerError) -> Problem {
+        if matches!(error, LedgerError::HandedOver) {
+            return Problem::upgrading();
+        }
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "urn:lectern:ledger-unread",
+            "The ledger cannot be read",
+            format!("{error}; ask again"),
+        )
     }
 
     pub(super) fn wrong_learner(why: &str) -> Problem {

@@ -1,20 +1,38 @@
 //! `POST /v1/purges`: one record; the answer comes when it is on the medium and in force.
 
 use super::{Control, Peer, Problem, tokens::Caller};
-use crate::{clock, ledger::Record};
+use crate::{
+    clock,
+    ledger::{About, Purge, Receipt, Record},
+};
 use axum::{
     Extension, Json,
     body::Bytes,
-    extract::{State, rejection::BytesRejection},
+    extract::{
+        Query, State,
+        rejection::{BytesRejection, QueryRejection},
+    },
 };
-use http::Uri;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use http::{HeaderMap, Uri};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
+
+/// What to purge, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PurgeRequest {
+    /// What to purge.
+    #[serde(flatten)]
+    pub what: What,
+    /// How.
+    #[serde(flatten)]
+    pub how: How,
+}
 
 /// What to purge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum PurgeRequest {
+pub enum What {
     /// What is stored under a URL: every variant, and every query unless `exact`.
     Url {
         /// The whole URL as a learner's browser has it. Its scheme does not matter.
@@ -23,19 +41,90 @@ pub enum PurgeRequest {
         /// Only the URL's own query, or none if it has none.
         #[serde(default)]
         exact: bool,
-        /// Why; kept in the ledger.
-        #[serde(default)]
-        reason: String,
+    },
+    /// What is stored under a path and all paths below it. It ends where a segment does: `/v2` is not above `/v20`.
+    Prefix {
+        /// The whole URL of the path, without a query.
+        #[schema(example = "https://lms.example/static/v2/")]
+        url: String,
+    },
+    /// What the origin gave this tag (`Surrogate-Key`, `Cache-Tag`, `Edge-Cache-Tag`, `xkey`, `Cache-Groups`).
+    Tag {
+        /// The tag, compared byte by byte.
+        #[schema(example = "course-7")]
+        tag: String,
+        /// Of this site and the sites that share with it.
+        #[schema(example = "lms")]
+        site: String,
+    },
+    /// What a rule's `module` says to be of this module.
+    Module {
+        /// Its name, as the rule makes it of the path.
+        #[schema(example = "physics")]
+        module: String,
+        /// Of this site and the sites that share with it.
+        #[schema(example = "lms")]
+        site: String,
     },
     /// Everything stored for a site and the sites that share with it.
     Site {
         /// The site's name in the configuration.
         #[schema(example = "lms")]
         site: String,
-        /// Why; kept in the ledger.
-        #[serde(default)]
-        reason: String,
     },
+    /// Everything stored for the sites of a scope.
+    Scope {
+        /// The scope's name in the configuration.
+        #[schema(example = "themes")]
+        scope: String,
+    },
+    /// Everything there is.
+    All {},
+}
+
+/// What the answer waits for.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Wait {
+    /// The record is on the medium and in force, for memory and disk, fills and coders alike.
+    Applied,
+}
+
+/// What the answer waits for.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Waits {
+    /// Until the purge is in force. The answer never comes before.
+    #[param(inline, example = "applied")]
+    wait: Option<Wait>,
+}
+
+/// How it is purged, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct How {
+    /// What is covered becomes stale, not gone: it may serve while a new one is fetched, or while the origin fails, for as long
+    /// as rule or origin allow that of what is stale.
+    #[serde(default)]
+    pub soft: bool,
+    /// Why; kept in the ledger.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Names of the fields of [`How`].
+const HOW: [&str; 2] = ["soft", "reason"];
+
+impl<'de> Deserialize<'de> for PurgeRequest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<PurgeRequest, D::Error> {
+        let mut what: Map<String, Value> = Map::deserialize(deserializer)?;
+        let how = HOW.iter().filter_map(|name| what.remove_entry(*name)).collect();
+        Ok(PurgeRequest {
+            what: serde_json::from_value(Value::Object(what)).map_err(D::Error::custom)?,
+            how: serde_json::from_value(Value::Object(how)).map_err(D::Error::custom)?,
+        })
+    }
 }
 
 /// A purge that is in force: no request whose head arrives from now on is answered with what was stored before.
@@ -47,17 +136,29 @@ pub struct PurgeAnswer {
     /// Number of the record.
     #[schema(example = 17)]
     pub number: u64,
-    /// `purge-url` or `purge-site`.
+    /// The kind of the record, as `purge-url`.
     #[schema(example = "purge-url")]
     pub kind: String,
-    /// Names of the sites concerned: all that share stored responses, and of their scope.
+    /// Names of the sites concerned: all that share stored responses, and of their scope. None: all there are.
     pub sites: Vec<String>,
-    /// The normalised path, for a URL.
+    /// The normalised path, for a URL or a prefix; a prefix has no `/` at its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// The query, for an exact URL; empty: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
+    /// The tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// The module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module: Option<String>,
+    /// What is covered is stale, not gone.
+    #[serde(default)]
+    pub soft: bool,
+    /// It was asked before with the same `Idempotency-Key`, and is in force since then.
+    #[serde(default)]
+    pub repeated: bool,
     /// Always true: what is not applied is an error.
     pub applied: bool,
 }
@@ -95,18 +196,25 @@ pub enum UnknownTarget {
     Url(String),
 }
 
-/// Purge a URL or a site.
+/// Purge.
 ///
 /// The answer comes when the record is on the medium and in force: no request whose head arrives after it is answered
 /// with what was stored before. Purging the same thing twice is harmless.
 #[utoipa::path(post, path = "/v1/purges", tag = "purge", security(("token" = [])),
     request_body = PurgeRequest,
+    params(
+        Waits,
+        ("idempotency-key" = Option<String>, Header,
+            description = "A text of up to 255 visible characters that is made for this purge alone. Asked again with it, by the same \
+                token, the answer is that of the first time, and no record is written",
+            example = "release-2026-11-30-1"),
+    ),
     responses(
         (status = 200, description = "In force", body = PurgeAnswer),
         (status = 400, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "The token is not accepted", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No site has this host or name", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No site has this host or name, no scope this name, or no rule names modules", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too long", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Fields are missing or wrong", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The ledger takes no records; not acknowledged", body = Problem, content_type = "application/problem+json"),
@@ -115,33 +223,111 @@ pub(super) async fn purge(
     State(control): State<Control>,
     Caller(who): Caller,
     peer: Option<Extension<Peer>>,
+    waits: Result<Query<Waits>, QueryRejection>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<PurgeAnswer>, Problem> {
+    let Query(Waits { wait: Some(Wait::Applied) | None }) =
+        waits.map_err(|error| Problem::wrong_wait(&error.body_text()))?;
+    let key = key(&headers)?;
     let body = body.map_err(|error| Problem::unread(error.status(), error.body_text()))?;
-    let request = serde_json::from_slice(&body).map_err(|error| Problem::body(&error))?;
-    let when = clock::unix_millis(clock::now());
-    let (who, from) =
-        (who.to_string(), peer.map_or_else(String::new, |Extension(Peer(peer))| peer.to_string()));
-    let record = match request {
-        PurgeRequest::Url { url, exact, reason: why } => {
-            let PurgeTarget { sites, path, query } = resolve(&control, &url)?;
-            let query = exact.then(|| query.unwrap_or_default());
-            Record::PurgeUrl { sites, path, query, who, why, when, from }
-        }
-        PurgeRequest::Site { site, reason: why } => {
-            let sites = (control.resolve_site)(&site).ok_or_else(|| Problem::unknown_site(&site))?;
-            Record::PurgeSite { sites, who, why, when, from }
-        }
+    let PurgeRequest { what, how } = serde_json::from_slice(&body).map_err(|error| Problem::body(&error))?;
+    let (sites, purge) = meant(&control, what)?;
+    let about = About {
+        sites,
+        soft: how.soft,
+        who: who.to_string(),
+        why: how.reason,
+        when: clock::unix_millis(clock::now()),
+        from: peer.map_or_else(String::new, |Extension(Peer(peer))| peer.to_string()),
+        key,
     };
+    let record = Record { purge, about };
     let receipt = control.ledger.append(record.clone()).await.map_err(|error| Problem::ledger(&error))?;
-    tracing::info!(number = receipt.number.n, kind = record.kind(), sites = ?record.sites(), "purged");
-    let (ledger, number, kind) =
-        (receipt.number.identity.to_string(), receipt.number.n, record.kind().to_string());
-    let (sites, path, query) = match record {
-        Record::PurgeUrl { sites, path, query, .. } => (sites, Some(path), query),
-        Record::PurgeSite { sites, .. } => (sites, None, None),
+    if !receipt.repeated {
+        tracing::info!(number = receipt.number.n, kind = record.kind(), sites = ?record.sites(), "purged");
+    }
+    Ok(Json(answer(receipt, record)))
+}
+
+/// The key of the call, if it has one. It may stand in quotation marks.
+fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut lines = headers.get_all("idempotency-key").iter();
+    let Some(line) = lines.next() else { return Ok(None) };
+    let text = line.to_str().unwrap_or_default().trim();
+    let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    let fits = (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    match fits && lines.next().is_none() {
+        true => Ok(Some(text.to_owned())),
+        false => Err(Problem::wrong_key()),
+    }
+}
+
+/// The sites and what of them is purged, by the configuration of this moment.
+fn meant(control: &Control, what: What) -> Result<(Vec<String>, Purge), Problem> {
+    let of_site = |site: &str| (control.resolve_site)(site).ok_or_else(|| Problem::unknown_site(site));
+    Ok(match what {
+        What::Url { url, exact } => {
+            let PurgeTarget { sites, path, query } = resolve(control, &url)?;
+            let query = exact.then(|| query.unwrap_or_default());
+            (sites, Purge::Url { path, query })
+        }
+        What::Prefix { url } => {
+            if url.contains('?') {
+                return Err(Problem::bad_url(&url, "a prefix has no query"));
+            }
+            let PurgeTarget { sites, mut path, .. } = resolve(control, &url)?;
+            if path.ends_with('/') {
+                path.pop();
+            }
+            (sites, Purge::Prefix { path })
+        }
+        What::Tag { tag, site } => {
+            if tag.is_empty() {
+                return Err(Problem::wrong_name("tag"));
+            }
+            (of_site(&site)?, Purge::Tag { tag })
+        }
+        What::Module { module, site } => {
+            if module.is_empty() {
+                return Err(Problem::wrong_name("module"));
+            }
+            let sites = of_site(&site)?;
+            if !(control.names_modules)(&site) {
+                return Err(Problem::no_modules(&site));
+            }
+            (sites, Purge::Module { module })
+        }
+        What::Site { site } => (of_site(&site)?, Purge::Site {}),
+        What::Scope { scope } => {
+            let sites = (control.resolve_scope)(&scope).ok_or_else(|| Problem::unknown_scope(&scope))?;
+            (sites, Purge::Scope {})
+        }
+        What::All {} => (Vec::new(), Purge::All {}),
+    })
+}
+
+fn answer(receipt: Receipt, record: Record) -> PurgeAnswer {
+    let answer = PurgeAnswer {
+        ledger: receipt.number.identity.to_string(),
+        number: receipt.number.n,
+        kind: record.kind().to_owned(),
+        sites: record.about.sites,
+        path: None,
+        query: None,
+        tag: None,
+        module: None,
+        soft: record.about.soft,
+        repeated: receipt.repeated,
+        applied: true,
     };
-    Ok(Json(PurgeAnswer { ledger, number, kind, sites, path, query, applied: true }))
+    match record.purge {
+        Purge::Url { path, query } => PurgeAnswer { path: Some(path), query, ..answer },
+        Purge::Prefix { path } => PurgeAnswer { path: Some(path), ..answer },
+        Purge::Tag { tag } => PurgeAnswer { tag: Some(tag), ..answer },
+        Purge::Module { module } => PurgeAnswer { module: Some(module), ..answer },
+        Purge::Site {} | Purge::Scope {} | Purge::All {} => answer,
+    }
 }
 
 fn resolve(control: &Control, url: &str) -> Result<PurgeTarget, Problem> {

@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     access::Checks,
-    ledger::{Ledger, LedgerSettings},
+    http_caching::Tags,
+    ledger::{About, Ledger, LedgerSettings, Purge, Record, Subject},
     response::{Explanation, Warmed},
     telemetry::Metrics,
 };
@@ -14,6 +15,10 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
+
+fn subject<'a>(path: &'a str, query: Option<&'a str>) -> Subject<'a> {
+    Subject { path, query, tags: Tags::NONE }
+}
 
 struct Node {
     api: Api,
@@ -49,6 +54,10 @@ fn node() -> Node {
             }),
             _ => Err(UnknownTarget::Host),
         }),
+        resolve_scope: Arc::new(|scope: &str| {
+            (scope == "themes").then(|| vec!["lms".into(), "sister".into()])
+        }),
+        names_modules: Arc::new(|site: &str| site == "lms"),
         resolve_site: Arc::new(|site: &str| (site == "lms").then(|| vec!["lms".into(), "sister".into()])),
         reload: {
             let reload = reload.clone();
@@ -151,17 +160,62 @@ async fn a_purge_that_was_answered_is_in_force_for_every_site_of_the_scope() {
     assert_eq!(
         answer.json(),
         json!({"ledger": born.identity.to_string(), "number": 1, "kind": "purge-url", "sites": ["lms", "sister"],
-            "path": "/a", "applied": true})
+            "path": "/a", "soft": false, "repeated": false, "applied": true})
     );
     for site in ["lms", "sister"] {
         let marks = node.ledger.marks(site);
-        assert!(node.ledger.outdated(&marks, "/a", Some("any"), born), "{site}");
-        assert!(!node.ledger.outdated(&marks, "/b", None, born), "{site}");
+        assert!(node.ledger.outdated(&marks, &subject("/a", Some("any")), born), "{site}");
+        assert!(!node.ledger.outdated(&marks, &subject("/b", None), born), "{site}");
     }
     let answer = node.purge(r#"{"kind":"site","site":"lms"}"#).await;
     let answer: PurgeAnswer = serde_json::from_value(answer.json()).unwrap();
     assert_eq!((answer.number, answer.kind.as_str(), answer.path), (2, "purge-site", None));
-    assert!(node.ledger.outdated(&node.ledger.marks("sister"), "/b", None, born));
+    assert!(node.ledger.outdated(&node.ledger.marks("sister"), &subject("/b", None), born));
+}
+
+#[tokio::test]
+async fn asked_again_with_its_key_a_purge_is_the_same_record_also_after_a_restart() {
+    let mut node = node();
+    let bearer = format!("Bearer {}", node.token);
+    let ask = async |node: &Node, key: &str, body: &str| {
+        let request = Request::post("/v1/purges?wait=applied").header(header::AUTHORIZATION, &bearer);
+        let request = request.header("Idempotency-Key", key);
+        let request = request.body(Full::new(bytes::Bytes::from(body.to_owned()))).unwrap();
+        let response = node.api.answer(request, "192.0.2.7:4711".parse().unwrap()).await;
+        let (head, body) = response.into_parts();
+        let body: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
+        (head.status.as_u16(), body)
+    };
+    let (a, b) = (r#"{"kind":"site","site":"lms","reason":"one"}"#, r#"{"kind":"all"}"#);
+    let (first, second) = tokio::join!(ask(&node, "k", a), ask(&node, "\"k\"", a));
+    assert_eq!((first.0, second.0), (200, 200));
+    assert_eq!((&first.1["number"], &second.1["number"]), (&json!(1), &json!(1)));
+    assert_ne!(first.1["repeated"], second.1["repeated"]);
+    assert_eq!(ask(&node, "k", b).await.1["type"], "urn:lectern:key-taken");
+    assert_eq!(ask(&node, "other", b).await.1["number"], 2);
+    for wrong in ["", "two words", &"x".repeat(256)] {
+        assert_eq!(ask(&node, wrong, b).await.1["type"], "urn:lectern:wrong-key", "{wrong:?}");
+    }
+    assert_eq!(node.ledger.last().n, 2);
+    node.ledger.give_up().await.unwrap();
+    let settings = LedgerSettings { folder: node.dir.path().join("ledger"), url_entries: 10 };
+    let ledger = Ledger::open(&settings, &Metrics::new()).unwrap();
+    let record = ledger.entries(1, 1).await.unwrap().remove(0);
+    assert!(record.text.contains(r#""key":"k""#), "{}", record.text);
+    node.ledger = ledger;
+    let again = Record {
+        purge: Purge::Site {},
+        about: About {
+            sites: vec!["lms".into(), "sister".into()],
+            who: "pipeline".into(),
+            key: Some("k".into()),
+            ..About::default()
+        },
+    };
+    let receipt = node.ledger.append(again).await.unwrap();
+    assert_eq!((receipt.number.n, receipt.repeated), (1, true));
+    let answer = node.ask("POST", "/v1/purges?wait=later", Some(&bearer), a).await;
+    assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (422, "wrong-wait"));
 }
 
 #[tokio::test]
@@ -171,12 +225,12 @@ async fn an_exact_purge_covers_its_query_only() {
     let marks = node.ledger.marks("lms");
     let answer = node.purge(r#"{"kind":"url","url":"http://lms.example/a?x=1","exact":true}"#).await;
     assert_eq!(answer.json()["query"], "x=1");
-    assert!(node.ledger.outdated(&marks, "/a", Some("x=1"), born));
-    assert!(!node.ledger.outdated(&marks, "/a", None, born));
+    assert!(node.ledger.outdated(&marks, &subject("/a", Some("x=1")), born));
+    assert!(!node.ledger.outdated(&marks, &subject("/a", None), born));
     let answer = node.purge(r#"{"kind":"url","url":"http://lms.example/a","exact":true}"#).await;
     assert_eq!(answer.json()["query"], "");
-    assert!(node.ledger.outdated(&marks, "/a", None, born));
-    assert!(!node.ledger.outdated(&marks, "/a", Some("x=2"), born));
+    assert!(node.ledger.outdated(&marks, &subject("/a", None), born));
+    assert!(!node.ledger.outdated(&marks, &subject("/a", Some("x=2")), born));
 }
 
 #[tokio::test]
@@ -194,14 +248,14 @@ async fn a_call_that_is_not_allowed_or_not_understood_changes_nothing_and_says_w
         (Some(&token), "", 400, "not-json", "EOF"),
         (Some(&token), "{", 400, "not-json", "EOF"),
         (Some(&token), "{}", 422, "wrong-fields", "kind"),
-        (Some(&token), r#"{"kind":"tag"}"#, 422, "wrong-fields", "`url` or `site`"),
+        (Some(&token), r#"{"kind":"moon"}"#, 422, "wrong-fields", "`url`, `prefix`"),
         (Some(&token), r#"{"kind":"url"}"#, 422, "wrong-fields", "missing field `url`"),
         (
             Some(&token),
-            r#"{"kind":"site","site":"lms","soft":true}"#,
+            r#"{"kind":"site","site":"lms","gently":true}"#,
             422,
             "wrong-fields",
-            "unknown field `soft`",
+            "unknown field `gently`",
         ),
         (Some(&token), r#"{"kind":"url","url":"/a"}"#, 422, "bad-url", "https://"),
         (Some(&token), r#"{"kind":"url","url":"ftp://lms.example/"}"#, 422, "bad-url", "ftp://lms.example/"),

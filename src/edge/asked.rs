@@ -105,7 +105,7 @@ impl Edge {
             slot => {
                 let visit = &*visit;
                 self.look_up(visit, slot.as_deref(), visit.account.time, |stored| {
-                    self.outdated(visit, stored)
+                    self.standing(visit, stored)
                 })
             }
         }

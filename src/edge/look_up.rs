@@ -4,6 +4,7 @@ use crate::{
     cache::{Slot, StoredResponse, Use},
     edge::{Edge, visit::Visit},
     http_caching::{Directives, Fwd, RequestDirectives},
+    ledger::{Standing, Subject},
     rules::Verdict,
 };
 use http::{Method, header};
@@ -87,15 +88,17 @@ impl Edge {
         visit: &Visit,
         slot: Option<&Slot>,
         now: SystemTime,
-        outdated: impl FnOnce(&StoredResponse) -> bool,
+        standing: impl FnOnce(&StoredResponse) -> Standing,
     ) -> Found {
         let nothing = Found::nothing;
         let Some(slot) = slot else { return nothing(Fwd::UriMiss) };
         let Some(stored) = slot.select(&visit.parts.headers) else { return nothing(Fwd::VaryMiss) };
-        if outdated(stored) {
-            return nothing(Fwd::Stale);
-        }
-        match stored.usable(&visit.wishes(), now) {
+        let usable = match standing(stored) {
+            Standing::Current => stored.usable(&visit.wishes(), now),
+            Standing::Stale { since } => stored.usable_since(since, &visit.wishes(), now),
+            Standing::Outdated => return nothing(Fwd::Stale),
+        };
+        match usable {
             Use::Fresh { ttl } | Use::AsWished { ttl } => {
                 Found::Serves { stored: stored.clone(), ttl, refresh: false }
             }
@@ -112,28 +115,34 @@ impl Edge {
         }
     }
 
-    /// Does a record of the ledger cover a stored response, or was one of its groups made outdated? Asked again only if
-    /// something concerned its site or a group since.
+    /// Does a record of the ledger cover a stored response, be it a soft one, or was one of its groups made outdated?
     pub(super) fn outdated(&self, visit: &Visit, stored: &StoredResponse) -> bool {
+        self.standing(visit, stored) != Standing::Current
+    }
+
+    /// What the records of the ledger and its groups make of a stored response. Asked again only if something concerned its site
+    /// or a group since.
+    pub(super) fn standing(&self, visit: &Visit, stored: &StoredResponse) -> Standing {
         if self.0.fills.groups().covers(&visit.route.key, stored) {
-            return true;
+            return Standing::Outdated;
         }
         let site = &visit.route.site;
         // Before the ledger is asked: a record that comes between is seen the next time.
         let touched = site.marks.touched();
         if stored.checked_at(touched) {
-            return false;
+            return Standing::Current;
         }
-        let outdated = self.covered(visit, stored);
-        if !outdated {
+        let standing = self.recorded(visit, stored);
+        if standing == Standing::Current {
             stored.remember_check(touched);
         }
-        outdated
+        standing
     }
 
-    /// Does a record cover it? Asked of the ledger itself.
-    pub(super) fn covered(&self, visit: &Visit, stored: &StoredResponse) -> bool {
-        self.0.ledger.outdated(&visit.route.site.marks, visit.path(), visit.query(), stored.born)
+    /// What the records alone make of it. Asked of the ledger itself.
+    pub(super) fn recorded(&self, visit: &Visit, stored: &StoredResponse) -> Standing {
+        let subject = visit.subject(stored);
+        self.0.ledger.standing(&visit.route.site.marks, &subject, stored.born)
     }
 
     /// The names the slot of a request is known to select by.
@@ -147,7 +156,7 @@ impl Edge {
         (visit.raised, visit.looked_below) = (self.0.tiers.raise(&visit.route.key).await, true);
         let visit = &*visit;
         self.look_up(visit, visit.raised.as_deref(), visit.account.time, |stored| {
-            self.outdated(visit, stored)
+            self.standing(visit, stored)
         })
     }
 
@@ -206,5 +215,12 @@ impl Edge {
         } else {
             None
         }
+    }
+}
+
+impl Visit {
+    /// What the ledger is asked about for this request, of what is stored for it.
+    pub(super) fn subject<'a>(&'a self, stored: &'a StoredResponse) -> Subject<'a> {
+        Subject { path: self.path(), query: self.query(), tags: &stored.tags }
     }
 }

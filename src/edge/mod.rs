@@ -28,7 +28,7 @@ use crate::{
     clock,
     fill::{Fills, Obtained, Wanted},
     http_caching::{Directives, Fwd, status_field},
-    ledger::Ledger,
+    ledger::{Ledger, Standing},
     listener::{Connection, Refused, RequestBody, Serve},
     response::{Account, Accounts, Arrival, Body, Plain, coding::Coder},
     site::Sites,
@@ -156,7 +156,7 @@ impl Edge {
             return Err((visit, Found::Below));
         }
         let now = visit.account.time;
-        let found = self.look_up(&visit, slot.as_deref(), now, |stored| self.outdated(&visit, stored));
+        let found = self.look_up(&visit, slot.as_deref(), now, |stored| self.standing(&visit, stored));
         self.serve_at_hand(visit, found)
     }
 
@@ -255,8 +255,8 @@ impl Edge {
         if let Some(stored) = fallback.filter(|_| obtained.is_error())
             && let Some(leave) = &visit.leave.clone()
             && self.0.tiers.has(&stored.body).await
-            // Never across a record, though this request came before it.
-            && !self.outdated(&visit, &stored)
+            // Never across a hard purge, though this request came before it.
+            && self.standing(&visit, &stored) != Standing::Outdated
             && let Some(here) = self.here(leave, &mut visit, &stored).await
         {
             let now = clock::now();

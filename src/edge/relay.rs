@@ -6,7 +6,7 @@
 use crate::{
     edge::{Edge, Visit, answer, lessons::Unsafe},
     fill::VIA,
-    http_caching::{Directives, Fwd, coded_tag, may_store, status_field, storable},
+    http_caching::{Directives, Fwd, coded_tag, may_store, status_field, storable, strip_tags},
     origin::{Head, OriginError, OriginRequest, Relayed, Tunnel, Upload},
     response::{Body, Plain, Source, fields},
     site::Mounted,
@@ -155,6 +155,7 @@ fn answer_relayed(
     let Relayed { head, body, tunnel } = relayed;
     let mut headers = head.headers;
     headers.append(header::VIA, VIA);
+    strip_tags(&mut headers);
     if head.status == StatusCode::NOT_MODIFIED {
         answer::told_as_known(&visit.parts.headers, &mut headers);
     }

@@ -10,7 +10,7 @@ use crate::{
         task::{Ask, FillHead},
     },
     http_caching::{
-        Directives, EntityTag, Freshness, Vary,
+        Directives, EntityTag, Freshness, Tags, Vary,
         coding::{recodable, told_in_vary},
         freshen, freshness, status_field,
         storable::{self, is_personal, may_store},
@@ -42,6 +42,13 @@ pub(super) struct Sent<'a> {
     pub targets: &'a [HeaderName],
     /// It was asked in a learner's name: the LMS decides who may have it.
     pub asked: bool,
+}
+
+impl Sent<'_> {
+    /// The module that the rule makes of the path.
+    fn module(&self) -> Option<String> {
+        self.policy?.module.as_ref()?.fill(self.path)
+    }
 }
 
 impl<'a> From<&'a Ask> for Sent<'a> {
@@ -117,6 +124,7 @@ pub(super) fn decide(
         _ => Ok(()),
     };
     let Head { status, mut headers, server, requested, .. } = head;
+    let tags = Tags::taken(&mut headers, sent.module());
     let (kept, tag) = (storable.is_ok(), content_tag(&headers, policy));
     if kept && is_chosen_by_coding(status, &headers, coding.may_code(length)) {
         told_in_vary(&mut headers);
@@ -134,6 +142,7 @@ pub(super) fn decide(
         kept,
         tag,
         yes,
+        tags,
         server,
         requested,
     };
@@ -192,13 +201,14 @@ pub(super) fn freshened(
     sent: Sent<'_>,
     born: Number,
 ) -> Option<StoredResponse> {
-    let merged = Head {
+    let mut merged = Head {
         status: old.status,
         headers: freshen::updated(&old.headers, &head.headers),
         server: head.server,
         requested: head.requested,
         received: head.received,
     };
+    let tags = old.tags.updated(Tags::taken(&mut merged.headers, sent.module()));
     let directives = Directives::said_to(sent.targets, &merged.headers);
     may_keep(&merged, sent, &directives).ok()?;
     let freshness = freshness_of(head, old.status, &merged.headers, sent, &directives);
@@ -213,6 +223,7 @@ pub(super) fn freshened(
         body: old.body.clone(),
         freshness,
         born,
+        tags,
     }))
 }
 
@@ -229,6 +240,7 @@ pub(super) fn stored(head: &FillHead, ask: &Ask, length: u64, body: Arc<Body>) -
         body,
         freshness: head.freshness,
         born: head.born,
+        tags: head.tags.clone(),
     })
 }
 

@@ -24,8 +24,8 @@ use crate::{
     access::{Checks, Leave},
     cache::{Body, CacheSettings, ChunkId, Groups, Key, Selecting, Slot, StoredResponse, Tiers, Use},
     clock,
-    http_caching::groups,
-    ledger::{Ledger, Number},
+    http_caching::Tags,
+    ledger::{Ledger, Number, Subject},
     telemetry::Metrics,
 };
 use http::{HeaderMap, StatusCode, header};
@@ -182,7 +182,15 @@ impl Fills {
             };
             match fill.decided().await {
                 Phase::Head(head)
-                    if !began && leaves < LEAVES && self.is_covered_by_group(wanted.key, &head) =>
+                    if !began && leaves < LEAVES && self.is_outdated_by_name(&wanted, &head) =>
+                {
+                    leaves += 1;
+                    fill.cover();
+                }
+                Phase::Freshened(stored, _)
+                    if !began
+                        && leaves < LEAVES
+                        && self.ledger.outdated_by_name(&wanted.site.marks, &stored.tags, stored.born) =>
                 {
                     leaves += 1;
                     fill.cover();
@@ -310,7 +318,7 @@ impl Fills {
         fill.fits(wanted.client)
             && !fill.is_covered()
             && fill.has(wanted.span)
-            && !self.covered(wanted, fill.born)
+            && !self.covered(wanted, Tags::NONE, fill.born)
     }
 
     /// The stored response that a fill asks about. Looked at after its `born` was noted: what a purge covers by now is not
@@ -338,22 +346,28 @@ impl Fills {
     /// Puts a response that was brought up to date in the place of the former. Not where that has gone, or one of its groups was
     /// made outdated since the question left.
     async fn freshen(&self, key: &Key, new: &Arc<StoredResponse>, requested: SystemTime) -> bool {
-        let grouped = groups::named(&groups::CACHE_GROUPS, &new.headers);
-        !self.groups.cover(key, &grouped, requested) && self.tiers.freshen(key, new).await
+        !self.groups.cover(key, new.tags.groups(), requested) && self.tiers.freshen(key, new).await
     }
 
     fn outdated(&self, wanted: &Wanted<'_>, stored: &StoredResponse) -> bool {
-        self.covered(wanted, stored.born) || self.groups.covers(wanted.key, stored)
+        self.covered(wanted, &stored.tags, stored.born) || self.groups.covers(wanted.key, stored)
     }
 
     /// Whether one of the groups of what a fill brings was made outdated since its request left.
     fn is_covered_by_group(&self, key: &Key, head: &FillHead) -> bool {
-        self.groups.cover(key, &groups::named(&groups::CACHE_GROUPS, &head.headers), head.requested)
+        self.groups.cover(key, head.tags.groups(), head.requested)
     }
 
-    /// Whether a record covers what was born so.
-    fn covered(&self, wanted: &Wanted<'_>, born: Number) -> bool {
-        self.ledger.outdated(&wanted.site.marks, wanted.path, wanted.query, born)
+    /// Whether what a fill brings is outdated by what its head names it by, which nobody knew who joined it before.
+    fn is_outdated_by_name(&self, wanted: &Wanted<'_>, head: &FillHead) -> bool {
+        self.is_covered_by_group(wanted.key, head)
+            || self.ledger.outdated_by_name(&wanted.site.marks, &head.tags, head.born)
+    }
+
+    /// Whether a record covers what was born so and has these tags.
+    fn covered(&self, wanted: &Wanted<'_>, tags: &Tags, born: Number) -> bool {
+        let subject = Subject { path: wanted.path, query: wanted.query, tags };
+        self.ledger.outdated(&wanted.site.marks, &subject, born)
     }
 }
 

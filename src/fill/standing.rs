@@ -3,7 +3,7 @@
 use crate::{
     cache::{Key, StoredResponse},
     fill::Fills,
-    ledger::SiteMarks,
+    ledger::{SiteMarks, Subject},
 };
 
 impl Fills {
@@ -26,6 +26,7 @@ impl Fills {
             None if slot.is_none() && self.tiers.may_be_below(key) => stored,
             None => return false,
         };
-        !self.ledger.outdated(marks, path, query, present.born) && !self.groups.covers(key, present)
+        let subject = Subject { path, query, tags: &present.tags };
+        !self.ledger.outdated(marks, &subject, present.born) && !self.groups.covers(key, present)
     }
 }

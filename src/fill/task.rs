@@ -11,8 +11,8 @@ use crate::{
         reader::Reader,
         slice::Source,
     },
-    http_caching::{Freshness, freshen, partial},
-    ledger::Number,
+    http_caching::{Freshness, Tags, freshen, partial},
+    ledger::{Number, Subject},
     origin::{Exchange, Head, Origin, OriginBody, OriginError, OriginRequest},
     rules::Policy,
     site::{Mounted, Site},
@@ -101,6 +101,8 @@ pub struct FillHead {
     pub tag: Option<HeaderValue>,
     /// Where the LMS decides: it said yes to the learner in whose name it was asked.
     pub yes: Option<Yes>,
+    /// What it can be purged by beside its URL.
+    pub tags: Tags,
     /// The server that answered.
     pub server: SocketAddr,
     /// When the request left.
@@ -359,7 +361,7 @@ async fn answered(
         _ if fill.ask.asking.is_some() => {}
         Ok(()) => fills.table.unmark(&fill.ask.key, &fill.ask.request.headers),
         // A failure says nothing of what will come, nor does what is outdated.
-        Err(_) if is_outdated(fills, fill) || decide::is_failure(head.status) => {}
+        Err(_) if is_outdated(fills, fill, &head.tags) || decide::is_failure(head.status) => {}
         Err(_) => fills.table.mark(&fill.ask.key, &head.selecting, fills.settings.pass_mark),
     }
     let tag = head.tag.clone();
@@ -423,16 +425,17 @@ async fn validated(fills: &Fills, fill: &Fill, head: &Head) -> Phase {
     if fill.is_covered() || !fills.freshen(key, &new, head.requested).await {
         return Phase::Dead(Failure::OtherValidator);
     }
-    if !new.is_fresh() && fill.ask.asking.is_none() && !is_outdated(fills, fill) {
+    if !new.is_fresh() && fill.ask.asking.is_none() && !is_outdated(fills, fill, &new.tags) {
         fills.table.mark(key, &new.selecting, fills.settings.pass_mark);
     }
     Phase::Freshened(new, head.server)
 }
 
 /// Did a record of the ledger or an unsafe method cover a fill since it began?
-fn is_outdated(fills: &Fills, fill: &Fill) -> bool {
+fn is_outdated(fills: &Fills, fill: &Fill, tags: &Tags) -> bool {
     let Ask { site, path, query, .. } = &fill.ask;
-    fill.is_covered() || fills.ledger.outdated(&site.marks, path, query.as_deref(), fill.born)
+    let subject = Subject { path, query: query.as_deref(), tags };
+    fill.is_covered() || fills.ledger.outdated(&site.marks, &subject, fill.born)
 }
 
 /// Stores the head that names the chunks, which were kept before it; nothing if it is not to be kept, or if a record or an
@@ -441,7 +444,7 @@ async fn store(fills: &Fills, fill: &Fill, head: &FillHead) {
     let (ask, body) = (&fill.ask, fill.body.body());
     let Some(length) = body.length().filter(|_| fill.body.keeps()) else { return };
     let stored = Arc::new(decide::stored(head, ask, length, body.clone()));
-    let admit = || !is_outdated(fills, fill) && !fills.is_covered_by_group(&ask.key, head);
+    let admit = || !is_outdated(fills, fill, &head.tags) && !fills.is_covered_by_group(&ask.key, head);
     fills.tiers.store(&ask.key, &stored, admit).await;
     fills.tiers.settle();
 }

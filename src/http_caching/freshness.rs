@@ -53,6 +53,11 @@ pub struct Freshness {
 }
 
 impl Freshness {
+    /// The same, with its freshness at an end at this time, if it was not before.
+    pub fn ended(self, at: SystemTime) -> Freshness {
+        Freshness { lifetime: self.lifetime.min(self.age(at)), ..self }
+    }
+
     /// As the origin says it; a rule may then replace the lifetime and the windows.
     pub fn new(
         lifetime: Lifetime,

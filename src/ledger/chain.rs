@@ -1,6 +1,6 @@
 //! The chain: each record's digest is over the one before it, so no record can be altered, left out or put in.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 /// Who a ledger is: 128 random bits, made with it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,6 +63,22 @@ impl Chain {
             return Err((number, Flaw::Altered));
         }
         Ok(next)
+    }
+}
+
+/// The text is not 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoIdentity;
+
+impl FromStr for Identity {
+    type Err = NoIdentity;
+
+    fn from_str(text: &str) -> Result<Identity, NoIdentity> {
+        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(NoIdentity);
+        }
+        let bits = u128::from_str_radix(text, 16).map_err(|_| NoIdentity)?;
+        Ok(Identity(bits.to_be_bytes()))
     }
 }
 

@@ -27,6 +27,8 @@ pub enum LedgerError {
     Replaced(PathBuf),
     /// Records are refused because of an earlier failure that still stands.
     Refusing(Arc<LedgerError>),
+    /// The key is of the record with this number, which says something else.
+    KeyTaken(u64),
     /// More records wait than are taken at once.
     Busy,
     /// The ledger was given up to a new process of this node, which will take records.
@@ -79,6 +81,9 @@ impl fmt::Display for LedgerError {
                 folder.display()
             ),
             LedgerError::Refusing(why) => write!(f, "the ledger takes no records: {why}"),
+            LedgerError::KeyTaken(number) => {
+                write!(f, "the key is that of record {number}, which purged something else")
+            }
             LedgerError::Busy => f.write_str("too many records wait to be written; try again"),
             LedgerError::HandedOver => {
                 f.write_str("the ledger is being handed over to a new process of this node")

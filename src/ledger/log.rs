@@ -6,6 +6,8 @@
 use super::{
     LedgerError, LedgerSettings, Number, Receipt,
     chain::{Chain, Identity},
+    entry::Entry,
+    keys::{self, Keys, Known},
     medium::{Medium, Sealed},
     projection::{Projection, Projector},
     record::Record,
@@ -56,6 +58,8 @@ enum Order {
     GiveUp(oneshot::Sender<()>),
     /// Open the medium again.
     TakeBack,
+    /// Records from this number on, so many at most.
+    Read(u64, usize, oneshot::Sender<Result<Vec<Entry>, LedgerError>>),
 }
 
 struct Write {
@@ -71,6 +75,12 @@ impl Writer {
         let (done, answer) = oneshot::channel();
         self.order(Order::Write(Write { record, done }))?;
         answer.await.map_err(|_| LedgerError::Closed)?
+    }
+
+    pub(super) async fn entries(&self, from: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
+        let (done, read) = oneshot::channel();
+        self.order(Order::Read(from, limit, done))?;
+        read.await.map_err(|_| LedgerError::Closed)?
     }
 
     pub(super) async fn give_up(&self) -> Result<(), LedgerError> {
@@ -117,7 +127,11 @@ pub(super) fn open(
     let medium = Medium::open(&settings.folder, true)?;
     let projection = Arc::new(Projection::new());
     let mut projector = Projector::new(projection.clone(), settings.url_entries);
-    let chain = medium.replay(|chain, record| projector.apply(chain.number, record))?;
+    let mut keys = Keys::default();
+    let chain = medium.replay(|chain, record| {
+        projector.apply(chain.number, record);
+        keys.learn(chain.number, record);
+    })?;
     let shared = Arc::new(Shared {
         identity: medium.identity(),
         number: AtomicU64::new(chain.number),
@@ -130,6 +144,7 @@ pub(super) fn open(
         orders: receiver,
         shared: shared.clone(),
         projector,
+        keys,
         chain,
         state: State::Open(medium),
         number: metrics.ledger_number.clone(),
@@ -159,6 +174,7 @@ struct Log {
     orders: Receiver<Order>,
     shared: Arc<Shared>,
     projector: Projector,
+    keys: Keys,
     /// End of what is acknowledged.
     chain: Chain,
     state: State,
@@ -213,22 +229,50 @@ impl Log {
             }
             Order::TakeBack if matches!(self.state, State::GivenUp) => self.reopen(PAUSE.0),
             Order::TakeBack => {}
+            Order::Read(from, limit, done) => {
+                let read = match &self.state {
+                    State::Open(medium) => medium.entries(from, limit),
+                    State::Refusing { .. } | State::GivenUp => Err(self.why_not()),
+                };
+                // whoever asked may be gone
+                let _ = done.send(read);
+            }
         }
         None
     }
 
-    /// Writes `first` and whatever records wait behind it, with one sync.
+    /// Writes `first` and whatever records wait behind it, with one sync. Two with one key are not written together: the second is
+    /// answered by the first.
     fn write(&mut self, first: Write) -> Option<Order> {
-        let (mut writes, mut next) = (vec![first], None);
-        while writes.len() < BATCH && next.is_none() {
-            match self.orders.try_recv() {
-                Ok(Order::Write(write)) => writes.push(write),
-                Ok(other) => next = Some(other),
-                Err(_) => break,
+        let (mut writes, mut next) = (Vec::new(), Some(Order::Write(first)));
+        while let Some(Order::Write(write)) = next.take_if(|order| matches!(order, Order::Write(_))) {
+            if writes.iter().any(|other: &Write| keys::shared(&other.record, &write.record)) {
+                next = Some(Order::Write(write));
+                break;
             }
+            writes.extend(self.unknown(write));
+            if writes.len() == BATCH {
+                break;
+            }
+            next = self.orders.try_recv().ok();
         }
-        self.write_all(writes);
+        if !writes.is_empty() {
+            self.write_all(writes);
+        }
         next
+    }
+
+    /// The record, unless its key is known: whoever asked is answered then.
+    fn unknown(&self, write: Write) -> Option<Write> {
+        let identity = self.chain.identity;
+        let Some(known) = self.keys.of(&write.record) else { return Some(write) };
+        let answer = match known {
+            Known::Same(n) => Ok(Receipt { number: Number { identity, n }, repeated: true }),
+            Known::Other(n) => Err(LedgerError::KeyTaken(n)),
+        };
+        // whoever asked may be gone
+        let _ = write.done.send(answer);
+        None
     }
 
     fn write_all(&mut self, writes: Vec<Write>) {
@@ -248,12 +292,13 @@ impl Log {
         }
         for (write, sealed) in writes.iter().zip(&sealed) {
             self.projector.apply(sealed.chain.number, &write.record);
+            self.keys.learn(sealed.chain.number, &write.record);
         }
         self.publish(chain);
         for (write, sealed) in writes.into_iter().zip(&sealed) {
             let number = Number { identity: sealed.chain.identity, n: sealed.chain.number };
             // whoever asked may be gone: the record stands all the same
-            let _ = write.done.send(Ok(Receipt { number }));
+            let _ = write.done.send(Ok(Receipt { number, repeated: false }));
         }
     }
 
@@ -263,12 +308,17 @@ impl Log {
         self.number.set(chain.number as i64);
     }
 
-    fn turn_away(&self, writes: Vec<Write>) {
+    /// Why the medium is not there.
+    fn why_not(&self) -> LedgerError {
         let why = self.shared.refusal().unwrap_or_else(|| Arc::new(LedgerError::Closed));
-        let error = match *why {
+        match *why {
             LedgerError::HandedOver => LedgerError::HandedOver,
             _ => LedgerError::Refusing(why),
-        };
+        }
+    }
+
+    fn turn_away(&self, writes: Vec<Write>) {
+        let error = self.why_not();
         for write in writes {
             let _ = write.done.send(Err(error.clone()));
         }
@@ -318,6 +368,7 @@ impl Log {
         }
         for (number, record) in &more {
             self.projector.apply(*number, record);
+            self.keys.learn(*number, record);
         }
         Ok((medium, chain))
     }

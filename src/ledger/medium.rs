@@ -8,6 +8,7 @@
 use super::{
     LedgerError,
     chain::{Chain, Digest, Flaw, Identity},
+    entry::Entry,
     folders::{make_folder, sync_folders},
     record::Record,
 };
@@ -119,6 +120,22 @@ impl Medium {
             }
             _ => Ok(chain),
         }
+    }
+
+    /// Up to `limit` records from this number on, as they stand there; what is told of a chain is for the asker to compute.
+    pub(super) fn entries(&self, from: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
+        let mut entries = Vec::new();
+        for pair in self.records.range(from.to_be_bytes()..).take(limit) {
+            let (key, value) = pair.into_inner()?;
+            let at = from + entries.len() as u64;
+            let torn = || LedgerError::Broken(at, Flaw::Torn);
+            let number = u64::from_be_bytes((*key).try_into().map_err(|_| torn())?);
+            let (digest, text) = value.get(1..).and_then(<[u8]>::split_first_chunk).ok_or_else(torn)?;
+            let text =
+                String::from_utf8(text.to_vec()).map_err(|_| LedgerError::Broken(at, Flaw::Unknown))?;
+            entries.push(Entry { number, digest: *digest, text });
+        }
+        Ok(entries)
     }
 
     /// Writes records in one batch and syncs. Whatever the error, the medium must be opened anew after it: what

@@ -6,8 +6,10 @@
 //! covers it is above its `born`. So a purge beats every fill in flight, with no lock between them.
 
 mod chain;
+mod entry;
 mod error;
 mod folders;
+mod keys;
 mod log;
 mod medium;
 mod projection;
@@ -16,15 +18,19 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use chain::{Flaw, Identity};
+pub use chain::{Flaw, Identity, NoIdentity};
+pub use entry::{Entry, Verifier};
 pub use error::LedgerError;
 pub(crate) use folders::{make_folder, sync_folders};
-pub use projection::{Covering, SiteMarks};
-pub use record::Record;
+pub use projection::{Covering, Projection, Projector, SiteMarks, Standing, Subject};
+pub use record::{About, Purge, Record};
 pub use settings::LedgerSettings;
 
-use crate::telemetry::Metrics;
-use std::sync::Arc;
+use crate::{http_caching::Tags, telemetry::Metrics};
+use std::{path::Path, sync::Arc};
+
+/// Records that are read at once.
+pub const AT_ONCE: usize = 1000;
 
 /// A place in a ledger. Two numbers of different ledgers never compare: that is why the identity rides along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +46,8 @@ pub struct Number {
 pub struct Receipt {
     /// The record's own number.
     pub number: Number,
+    /// It was written before: its key was known.
+    pub repeated: bool,
 }
 
 /// The ledger of this node.
@@ -70,44 +78,64 @@ impl Ledger {
         self.shared.projection.marks(site)
     }
 
-    /// Is a response of this site, normalised path and query, with this `born`, outdated?
+    /// What the records make of a response of this site with this `born`.
     ///
-    /// Yes if a record that covers it is above `born`; yes if `born` is of another ledger or above the last number
-    /// (a lost or restored ledger must not bring back what was purged). To remember a no, load
-    /// [`SiteMarks::touched`] *before* this call and compare it next time.
-    pub fn outdated(&self, marks: &SiteMarks, path: &str, query: Option<&str>, born: Number) -> bool {
+    /// Outdated if a record that covers it is above `born`, or stale if all of those are soft; outdated if `born` is of another
+    /// ledger or above the last number (a lost or restored ledger must not bring back what was purged). To remember that it is
+    /// current, load [`SiteMarks::touched`] *before* this call and compare it next time.
+    pub fn standing(&self, marks: &SiteMarks, subject: &Subject<'_>, born: Number) -> Standing {
         let last = self.last();
         if born.identity != last.identity || born.n > last.n {
-            return true;
+            return Standing::Outdated;
         }
-        self.shared.projection.covered(marks, path, query, born.n)
+        self.shared.projection.standing(marks, subject, born.n)
     }
 
-    /// What makes a response outdated, for people who wonder: records above `born` that cover it, by kind and number.
-    /// Nothing if it is not outdated, or if `born` is no number of this ledger so far (see [`Ledger::outdated`]).
+    /// Does any record cover it, be it a soft one? What is so is not asked about by its validator, and nobody joins it.
+    pub fn outdated(&self, marks: &SiteMarks, subject: &Subject<'_>, born: Number) -> bool {
+        self.standing(marks, subject, born) != Standing::Current
+    }
+
+    /// Whether a record above `born` covers what has these tags by one of them: asked with the head of a fill, for who joined it
+    /// when its tags were not known. What came for its path alone does not disturb who had joined by then.
+    pub fn outdated_by_name(&self, marks: &SiteMarks, tags: &Tags, born: Number) -> bool {
+        let last = self.last();
+        born.identity != last.identity || self.shared.projection.outdated_by_name(marks, tags, born.n)
+    }
+
+    /// What makes a response outdated or stale, for people who wonder: records above `born` that cover it, by kind and number, and
+    /// whether they are soft. Nothing if none does, or if `born` is no number of this ledger so far (see [`Ledger::standing`]).
     pub fn covering(
         &self,
         marks: &SiteMarks,
-        path: &str,
-        query: Option<&str>,
+        subject: &Subject<'_>,
         born: Number,
-    ) -> Vec<(Covering, u64)> {
+    ) -> Vec<(Covering, u64, bool)> {
         let last = self.last();
         if born.identity != last.identity || born.n > last.n {
             return Vec::new();
         }
-        self.shared.projection.covering(marks, path, query, born.n)
+        self.shared.projection.covering(marks, subject, born.n)
     }
 
-    /// Writes a record. When this returns the record is synced, chained, in the maps, and its number is published.
+    /// Writes a record, unless one with its key was written before: that is then the answer. When this returns the record is synced, chained, in the maps, and its number is published.
     /// Dropping the future does not take the record back.
     ///
     /// # Errors
+    /// [`LedgerError::KeyTaken`] if its key is of a record that says something else;
     /// [`LedgerError::Busy`] if too many wait already; [`LedgerError::Refusing`] while the medium fails: the record
     /// is then not acknowledged, though it may have reached the medium and count after a later reopening (too much
     /// is outdated then, never too little).
     pub async fn append(&self, record: Record) -> Result<Receipt, LedgerError> {
         self.writer.append(record).await
+    }
+
+    /// Up to `limit` records from this number on, as they stand on the medium.
+    ///
+    /// # Errors
+    /// The medium cannot be read, or is not here now; too much waits for it.
+    pub async fn entries(&self, from: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
+        self.writer.entries(from, limit).await
     }
 
     /// Whether records are taken. While not, serving goes on and the medium is tried again with a growing pause.
@@ -141,5 +169,24 @@ impl Ledger {
     /// Ends the writer and gives up the lock; what was asked before is written first. Blocks for that long.
     pub fn close(&self) {
         self.writer.close();
+    }
+}
+
+/// Reads the ledger in a folder that no node uses: hands on all records in their order, with the ledger's identity. What is told of
+/// the chain is for the asker to compute.
+///
+/// # Errors
+/// There is none, a process has it, or it cannot be read.
+pub fn read_offline(
+    folder: &Path,
+    mut each: impl FnMut(Identity, Entry) -> Result<(), LedgerError>,
+) -> Result<Identity, LedgerError> {
+    let medium = medium::Medium::open(folder, false)?;
+    let (identity, mut from) = (medium.identity(), 0);
+    loop {
+        let entries = medium.entries(from, AT_ONCE)?;
+        let Some(last) = entries.last() else { return Ok(identity) };
+        from = last.number + 1;
+        entries.into_iter().try_for_each(|entry| each(identity, entry))?;
     }
 }

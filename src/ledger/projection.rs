@@ -1,34 +1,49 @@
-//! What the records add up to: per site two numbers, per url the highest number. Bounded: the oldest urls fold.
+//! What the records add up to: per site what is purged as a whole, per url, prefix, tag and module the highest numbers. Bounded:
+//! the oldest entries fold into their site.
 //!
-//! One writer, any number of readers. The writer's order for a record: url entries, then the site's numbers, then
-//! (in `log.rs`) the ledger's number. A reader goes the other way. Folding raises the site's *purged* before the url
+//! This is the one place that decides whether a record covers a stored response. What is not used costs nothing: a site knows the
+//! highest record of each kind, and how deep its prefixes go.
+//!
+//! One writer, any number of readers. The writer's order for a record: entries, then the site's numbers, then
+//! (in `log.rs`) the ledger's number. A reader goes the other way. Folding raises the site's *purged* before the
 //! entry goes, and a reader looks for the entry before it loads *purged*: it finds one of the two.
 
-use super::record::Record;
+use super::record::{Purge, Record};
+use crate::http_caching::Tags;
 use hashbrown::{DefaultHashBuilder, Equivalent, HashMap};
 use std::{
     collections::VecDeque,
     hash::{BuildHasher, Hash},
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// What the ledger says of a site as a whole.
-#[derive(Debug)]
-#[cfg_attr(test, derive(Default))]
-pub struct SiteMarks {
-    index: u32,
-    touched: AtomicU64,
-    purged: AtomicU64,
+/// What is known of a stored response by which a record may cover it.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Normalised path.
+    pub path: &'a str,
+    /// Query as sent to the origin.
+    pub query: Option<&'a str>,
+    /// What the origin named it by, as far as it is known.
+    pub tags: &'a Tags,
 }
 
-impl SiteMarks {
-    /// The highest record that concerns the site. A response found not outdated stays so until this moves.
-    pub fn touched(&self) -> u64 {
-        self.touched.load(Ordering::Acquire)
-    }
+/// What the ledger makes of a stored response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// No record covers it.
+    Current,
+    /// A soft purge made it stale at this time.
+    Stale {
+        /// When: its freshness ended then at the latest.
+        since: SystemTime,
+    },
+    /// It never serves.
+    Outdated,
 }
 
 /// The kind of a record that covers a stored response.
@@ -38,149 +53,352 @@ pub enum Covering {
     Url,
     /// A purge of its URL with its query alone.
     ExactUrl,
-    /// A purge of its site, or one of another URL that is so old that it was folded into its site.
+    /// A purge of a path above it, or of its own with all that is below.
+    Prefix,
+    /// A purge of one of its tags or cache groups.
+    Tag,
+    /// A purge of its module.
+    Module,
+    /// A purge of its site, its scope or of everything, or an older one that was folded into its site.
     Site,
 }
 
-/// One entry: a path of a site, with one query or (absent) with all of them.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Url {
-    site: u32,
-    path: Arc<str>,
-    query: Option<Arc<str>>,
+/// The highest records of an entry, above which nothing is outdated by it. 0: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Numbers {
+    hard: u64,
+    soft: u64,
+    /// When the soft one was asked, milliseconds since the Unix epoch.
+    since: u64,
 }
 
-/// The same, borrowed, so that a look-up does not allocate. Hashes as [`Url`] does.
-#[derive(Hash)]
-struct UrlRef<'a> {
-    site: u32,
-    path: &'a str,
-    query: Option<&'a str>,
-}
+impl Numbers {
+    fn of(number: u64, soft: bool, when: u64) -> Numbers {
+        if soft {
+            Numbers { hard: 0, soft: number, since: when }
+        } else {
+            Numbers { hard: number, ..Numbers::default() }
+        }
+    }
 
-impl Equivalent<Url> for UrlRef<'_> {
-    fn equivalent(&self, url: &Url) -> bool {
-        self.site == url.site && self.path == &*url.path && self.query == url.query.as_deref()
+    /// Both, where `later` came later.
+    fn and(self, later: Numbers) -> Numbers {
+        let soft = if later.soft > self.soft { later } else { self };
+        Numbers { hard: self.hard.max(later.hard), ..soft }
+    }
+
+    fn highest(self) -> u64 {
+        self.hard.max(self.soft)
     }
 }
 
-/// A purge must not wait long for a reader, nor a reader for a purge of another url.
+/// The same for a whole site, changed beside its readers.
+#[derive(Debug, Default)]
+struct Whole {
+    hard: AtomicU64,
+    soft: AtomicU64,
+    since: AtomicU64,
+}
+
+impl Whole {
+    fn raise(&self, by: Numbers) {
+        self.hard.fetch_max(by.hard, Ordering::AcqRel);
+        if by.soft > self.soft.load(Ordering::Acquire) {
+            self.since.store(by.since, Ordering::Release);
+            self.soft.store(by.soft, Ordering::Release);
+        }
+    }
+
+    /// Of two soft purges at once the later time may be read with the earlier number; both cover what that one does.
+    fn numbers(&self) -> Numbers {
+        let (hard, soft) = (self.hard.load(Ordering::Acquire), self.soft.load(Ordering::Acquire));
+        Numbers { hard, soft, since: self.since.load(Ordering::Acquire) }
+    }
+}
+
+/// What is purged apart from the rest of its site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Url,
+    Exact,
+    Prefix,
+    Tag,
+    Module,
+}
+
+const KINDS: usize = 5;
+
+/// What the ledger says of a site as a whole.
+#[derive(Debug, Default)]
+pub struct SiteMarks {
+    index: u32,
+    touched: AtomicU64,
+    /// The highest record of each [`Kind`].
+    kinds: [AtomicU64; KINDS],
+    /// Slashes in the deepest prefix that was purged.
+    deepest: AtomicU32,
+    purged: Whole,
+}
+
+impl SiteMarks {
+    /// The highest record that concerns the site. A response found not outdated stays so until this moves.
+    pub fn touched(&self) -> u64 {
+        self.touched.load(Ordering::Acquire)
+    }
+
+    fn has_above(&self, kind: Kind, born: u64) -> bool {
+        self.kinds[kind as usize].load(Ordering::Acquire) > born
+    }
+}
+
+/// One entry: something of a site, by its name; of an exact URL also its query.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Entry {
+    site: u32,
+    kind: Kind,
+    name: Arc<str>,
+    query: Option<Arc<str>>,
+}
+
+/// The same, borrowed, so that a look-up does not allocate. Hashes as [`Entry`] does.
+#[derive(Hash)]
+struct EntryRef<'a> {
+    site: u32,
+    kind: Kind,
+    name: &'a str,
+    query: Option<&'a str>,
+}
+
+impl Equivalent<Entry> for EntryRef<'_> {
+    fn equivalent(&self, entry: &Entry) -> bool {
+        self.site == entry.site
+            && self.kind == entry.kind
+            && self.name == &*entry.name
+            && self.query == entry.query.as_deref()
+    }
+}
+
+/// A purge must not wait long for a reader, nor a reader for a purge of another entry.
 const SHARDS: usize = 64;
 
-type Shard = RwLock<HashMap<Url, u64>>;
+type Shard = RwLock<HashMap<Entry, Numbers>>;
 
 /// The maps that readers see.
-pub(super) struct Projection {
+pub struct Projection {
     sites: RwLock<HashMap<Box<str>, Arc<SiteMarks>>>,
+    /// What is purged of sites that nobody asked for yet.
+    all: Whole,
     hasher: DefaultHashBuilder,
-    urls: [Shard; SHARDS],
+    entries: [Shard; SHARDS],
 }
 
 impl Projection {
-    pub(super) fn new() -> Projection {
+    /// Of no record.
+    #[expect(clippy::new_without_default, reason = "there is one, and it is made on purpose")]
+    pub fn new() -> Projection {
         Projection {
             sites: RwLock::default(),
+            all: Whole::default(),
             hasher: DefaultHashBuilder::default(),
-            urls: std::array::from_fn(|_| Shard::default()),
+            entries: std::array::from_fn(|_| Shard::default()),
         }
     }
 
     /// See [`super::Ledger::marks`].
-    pub(super) fn marks(&self, site: &str) -> Arc<SiteMarks> {
+    pub fn marks(&self, site: &str) -> Arc<SiteMarks> {
         // a panic while one of these locks is held leaves nothing half done: each holds one map operation
         if let Some(marks) = self.sites.read().unwrap_or_else(PoisonError::into_inner).get(site) {
             return marks.clone();
         }
         let mut sites = self.sites.write().unwrap_or_else(PoisonError::into_inner);
         let index = sites.len() as u32;
-        sites
-            .entry(site.into())
-            .or_insert_with(|| {
-                Arc::new(SiteMarks { index, touched: AtomicU64::new(0), purged: AtomicU64::new(0) })
-            })
-            .clone()
+        let made = || {
+            let marks = SiteMarks { index, ..SiteMarks::default() };
+            marks.purged.raise(self.all.numbers());
+            marks.touched.store(self.all.numbers().highest(), Ordering::Release);
+            Arc::new(marks)
+        };
+        sites.entry(site.into()).or_insert_with(made).clone()
     }
 
-    /// Whether a record above `born` covers this path and query.
-    pub(super) fn covered(&self, marks: &SiteMarks, path: &str, query: Option<&str>, born: u64) -> bool {
-        if born >= marks.touched() {
-            return false;
+    /// What the records above `born` make of a stored response.
+    pub fn standing(&self, marks: &SiteMarks, subject: &Subject<'_>, born: u64) -> Standing {
+        let (mut outdated, mut since) = (false, None::<u64>);
+        self.each(marks, subject, born, |_, numbers| {
+            outdated |= numbers.hard > born;
+            if numbers.soft > born {
+                since = Some(since.map_or(numbers.since, |since| since.min(numbers.since)));
+            }
+        });
+        match since {
+            _ if outdated => Standing::Outdated,
+            Some(since) => Standing::Stale { since: UNIX_EPOCH + Duration::from_millis(since) },
+            None => Standing::Current,
         }
-        let exact = Some(query.unwrap_or_default());
-        self.highest(UrlRef { site: marks.index, path, query: None }) > born
-            || self.highest(UrlRef { site: marks.index, path, query: exact }) > born
-            || marks.purged.load(Ordering::Acquire) > born
     }
 
-    /// Which records above `born` cover this path and query, told apart: the highest of each kind. Where
-    /// [`covered`](Self::covered) says no there is none, but for records that come between the two questions.
-    pub(super) fn covering(
+    /// Which records above `born` cover a stored response, told apart: the highest of each kind, and whether it is a soft one.
+    /// Where [`standing`](Self::standing) says that it is current there is none, but for records that come between the two
+    /// questions.
+    pub fn covering(
         &self,
         marks: &SiteMarks,
-        path: &str,
-        query: Option<&str>,
+        subject: &Subject<'_>,
         born: u64,
-    ) -> Vec<(Covering, u64)> {
-        let exact = Some(query.unwrap_or_default());
-        let records = [
-            (Covering::Url, self.highest(UrlRef { site: marks.index, path, query: None })),
-            (Covering::ExactUrl, self.highest(UrlRef { site: marks.index, path, query: exact })),
-            (Covering::Site, marks.purged.load(Ordering::Acquire)),
-        ];
-        records.into_iter().filter(|(_, number)| *number > born).collect()
+    ) -> Vec<(Covering, u64, bool)> {
+        let mut found: Vec<(Covering, u64, bool)> = Vec::new();
+        self.each(marks, subject, born, |covering, numbers| {
+            let soft = numbers.hard <= born;
+            let number = if soft { numbers.soft } else { numbers.hard };
+            match found.iter_mut().find(|(kind, _, other)| *kind == covering && *other == soft) {
+                Some((_, highest, _)) => *highest = number.max(*highest),
+                None => found.push((covering, number, soft)),
+            }
+        });
+        found
     }
 
-    /// The highest record of one entry, or 0.
-    fn highest(&self, url: UrlRef<'_>) -> u64 {
-        let shard = self.shard(&url).read().unwrap_or_else(PoisonError::into_inner);
-        shard.get(&url).copied().unwrap_or(0)
+    /// Whether a record above `born` covers what has these tags, by one of them, or with all of its site: what nobody could know
+    /// who joined a fill before its head.
+    pub fn outdated_by_name(&self, marks: &SiteMarks, tags: &Tags, born: u64) -> bool {
+        let above = |kind, name| {
+            let entry = EntryRef { site: marks.index, kind, name, query: None };
+            marks.has_above(kind, born) && self.numbers(&entry).highest() > born
+        };
+        tags.names().iter().any(|tag| above(Kind::Tag, tag))
+            || tags.module().is_some_and(|module| above(Kind::Module, module))
+            // Looked at last: an old entry may have become part of it meanwhile.
+            || (tags != Tags::NONE && marks.purged.numbers().highest() > born)
     }
 
-    fn shard(&self, url: &impl Hash) -> &Shard {
-        &self.urls[(self.hasher.hash_one(url) >> 32) as usize % SHARDS]
+    /// Hands on all entries that name the subject and have a record above `born`; the site's own numbers last.
+    fn each(
+        &self,
+        marks: &SiteMarks,
+        subject: &Subject<'_>,
+        born: u64,
+        mut found: impl FnMut(Covering, Numbers),
+    ) {
+        if born >= marks.touched() {
+            return;
+        }
+        let Subject { path, query, tags } = *subject;
+        let mut look = |covering, numbers: Numbers| {
+            if numbers.highest() > born {
+                found(covering, numbers);
+            }
+        };
+        let numbers = |kind, name, query| self.numbers(&EntryRef { site: marks.index, kind, name, query });
+        if marks.has_above(Kind::Url, born) {
+            look(Covering::Url, numbers(Kind::Url, path, None));
+        }
+        if marks.has_above(Kind::Exact, born) {
+            look(Covering::ExactUrl, numbers(Kind::Exact, path, Some(query.unwrap_or_default())));
+        }
+        if marks.has_above(Kind::Prefix, born) {
+            let deepest = marks.deepest.load(Ordering::Acquire) as usize;
+            for prefix in prefixes(path).take(deepest + 1) {
+                look(Covering::Prefix, numbers(Kind::Prefix, prefix, None));
+            }
+        }
+        if marks.has_above(Kind::Tag, born) {
+            for tag in tags.names() {
+                look(Covering::Tag, numbers(Kind::Tag, tag, None));
+            }
+        }
+        if let Some(module) = tags.module().filter(|_| marks.has_above(Kind::Module, born)) {
+            look(Covering::Module, numbers(Kind::Module, module, None));
+        }
+        look(Covering::Site, marks.purged.numbers());
+    }
+
+    /// What there is of one entry.
+    fn numbers(&self, entry: &EntryRef<'_>) -> Numbers {
+        let shard = self.shard(entry).read().unwrap_or_else(PoisonError::into_inner);
+        shard.get(entry).copied().unwrap_or_default()
+    }
+
+    fn shard(&self, entry: &impl Hash) -> &Shard {
+        &self.entries[(self.hasher.hash_one(entry) >> 32) as usize % SHARDS]
     }
 }
 
+/// The prefixes of a path that end where a segment does, without the `/` there, shortest first: the one at place *n* has *n*
+/// slashes.
+fn prefixes(path: &str) -> impl Iterator<Item = &str> {
+    let above = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| &path[..at]);
+    above.chain([path])
+}
+
 /// The one writer of a [`Projection`].
-pub(super) struct Projector {
+pub struct Projector {
     projection: Arc<Projection>,
-    /// Url entries in the order of their records, superseded ones among them.
-    order: VecDeque<(u64, Arc<SiteMarks>, Url)>,
+    /// Entries in the order of their records, superseded ones among them.
+    order: VecDeque<(u64, Arc<SiteMarks>, Entry)>,
     /// Entries in the maps.
     kept: usize,
     bound: usize,
 }
 
 impl Projector {
-    pub(super) fn new(projection: Arc<Projection>, bound: usize) -> Projector {
+    /// Of a projection that keeps so many entries apart.
+    pub fn new(projection: Arc<Projection>, bound: usize) -> Projector {
         Projector { projection, order: VecDeque::new(), kept: 0, bound }
     }
 
     /// Takes in the record with this number. Numbers only grow.
-    pub(super) fn apply(&mut self, number: u64, record: &Record) {
-        let sites: Vec<_> = record.sites().iter().map(|site| self.projection.marks(site)).collect();
-        for marks in &sites {
-            match record {
-                Record::PurgeUrl { path, query, .. } => {
-                    let (path, query) = (Arc::from(path.as_str()), query.as_deref().map(Arc::from));
-                    self.set(number, marks.clone(), Url { site: marks.index, path, query });
+    pub fn apply(&mut self, number: u64, record: &Record) {
+        let by = Numbers::of(number, record.about.soft, record.about.when);
+        let (kind, name, query) = match &record.purge {
+            Purge::All {} => return self.apply_to_all(by),
+            Purge::Site {} | Purge::Scope {} => {
+                for marks in self.concerned(record) {
+                    marks.purged.raise(by);
+                    marks.touched.fetch_max(number, Ordering::AcqRel);
                 }
-                Record::PurgeSite { .. } => {
-                    marks.purged.fetch_max(number, Ordering::AcqRel);
-                }
+                return;
             }
-        }
-        for marks in &sites {
+            Purge::Url { path, query: None } => (Kind::Url, path, None),
+            Purge::Url { path, query: Some(query) } => (Kind::Exact, path, Some(Arc::from(query.as_str()))),
+            Purge::Prefix { path } => (Kind::Prefix, path, None),
+            Purge::Tag { tag } => (Kind::Tag, tag, None),
+            Purge::Module { module } => (Kind::Module, module, None),
+        };
+        let name: Arc<str> = Arc::from(name.as_str());
+        for marks in self.concerned(record) {
+            if kind == Kind::Prefix {
+                let depth = name.bytes().filter(|byte| *byte == b'/').count();
+                marks.deepest.fetch_max(u32::try_from(depth).unwrap_or(u32::MAX), Ordering::AcqRel);
+            }
+            let entry = Entry { site: marks.index, kind, name: name.clone(), query: query.clone() };
+            self.set(number, by, marks.clone(), entry);
+            marks.kinds[kind as usize].fetch_max(number, Ordering::AcqRel);
             marks.touched.fetch_max(number, Ordering::AcqRel);
         }
     }
 
-    fn set(&mut self, number: u64, marks: Arc<SiteMarks>, url: Url) {
+    fn concerned(&self, record: &Record) -> Vec<Arc<SiteMarks>> {
+        record.sites().iter().map(|site| self.projection.marks(site)).collect()
+    }
+
+    /// A site that is asked for from here on finds it in `all`; one that was asked for before is in the map by now.
+    fn apply_to_all(&self, by: Numbers) {
+        self.projection.all.raise(by);
+        let sites = self.projection.sites.read().unwrap_or_else(PoisonError::into_inner);
+        for marks in sites.values() {
+            marks.purged.raise(by);
+            marks.touched.fetch_max(by.highest(), Ordering::AcqRel);
+        }
+    }
+
+    fn set(&mut self, number: u64, by: Numbers, marks: Arc<SiteMarks>, entry: Entry) {
         let before = {
-            let mut shard = self.projection.shard(&url).write().unwrap_or_else(PoisonError::into_inner);
-            shard.insert(url.clone(), number)
+            let mut shard = self.projection.shard(&entry).write().unwrap_or_else(PoisonError::into_inner);
+            let before = shard.get(&entry).copied();
+            shard.insert(entry.clone(), before.unwrap_or_default().and(by));
+            before
         };
-        self.order.push_back((number, marks, url));
+        self.order.push_back((number, marks, entry));
         self.kept += usize::from(before.is_none());
         while self.kept > self.bound {
             self.fold_oldest();
@@ -188,163 +406,31 @@ impl Projector {
         // one url purged again and again must not grow the order
         if self.order.len() > 2 * self.bound + SHARDS {
             let projection = &self.projection;
-            self.order.retain(|(number, _, url)| {
-                let shard = projection.shard(url).read().unwrap_or_else(PoisonError::into_inner);
-                shard.get(url) == Some(number)
+            self.order.retain(|(number, _, entry)| {
+                let shard = projection.shard(entry).read().unwrap_or_else(PoisonError::into_inner);
+                shard.get(entry).is_some_and(|numbers| numbers.highest() == *number)
             });
         }
     }
 
     /// The oldest entry becomes part of its site's *purged* number: too much is outdated, never too little.
     fn fold_oldest(&mut self) {
-        let Some((number, marks, url)) = self.order.pop_front() else {
+        let Some((number, marks, entry)) = self.order.pop_front() else {
             debug_assert!(false, "entries are kept that the order does not know");
             self.kept = 0;
             return;
         };
-        let shard = self.projection.shard(&url);
-        if shard.read().unwrap_or_else(PoisonError::into_inner).get(&url) != Some(&number) {
+        let shard = self.projection.shard(&entry);
+        let numbers = shard.read().unwrap_or_else(PoisonError::into_inner).get(&entry).copied();
+        let Some(numbers) = numbers.filter(|numbers| numbers.highest() == number) else {
             return; // superseded: a younger place in the order stands for it
-        }
-        marks.purged.fetch_max(number, Ordering::AcqRel);
-        shard.write().unwrap_or_else(PoisonError::into_inner).remove(&url);
+        };
+        marks.purged.raise(numbers);
+        shard.write().unwrap_or_else(PoisonError::into_inner).remove(&entry);
         self.kept -= 1;
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Projection, Projector};
-    use crate::ledger::Record;
-    use std::sync::Arc;
-
-    fn url(site: &str, path: &str, query: Option<&str>) -> Record {
-        Record::PurgeUrl {
-            sites: vec![site.into()],
-            path: path.into(),
-            query: query.map(String::from),
-            who: String::new(),
-            why: String::new(),
-            when: 0,
-            from: String::new(),
-        }
-    }
-
-    #[test]
-    fn what_is_covered_is_covered_by_a_record_that_can_be_named() {
-        use super::Covering::{ExactUrl, Site, Url};
-        let (projection, mut projector) = projector(10);
-        projector.apply(1, &url("a", "/x", None));
-        projector.apply(2, &url("a", "/x", Some("q")));
-        projector.apply(
-            3,
-            &Record::PurgeSite {
-                sites: vec!["b".into()],
-                who: String::new(),
-                why: String::new(),
-                when: 0,
-                from: String::new(),
-            },
-        );
-        projector.apply(4, &url("b", "/x", Some("")));
-        for (site, path, query, born, records) in [
-            ("a", "/x", Some("q"), 0, &[(Url, 1), (ExactUrl, 2)][..]),
-            ("a", "/x", Some("q"), 1, &[(ExactUrl, 2)]),
-            ("a", "/x", None, 0, &[(Url, 1)]),
-            ("a", "/x", None, 1, &[]),
-            ("a", "/y", None, 0, &[]),
-            ("b", "/y", None, 2, &[(Site, 3)]),
-            ("b", "/x", None, 2, &[(ExactUrl, 4), (Site, 3)]),
-            ("b", "/x", None, 4, &[]),
-        ] {
-            let marks = projection.marks(site);
-            let found = projection.covering(&marks, path, query, born);
-            assert_eq!(found, records, "{site} {path} {query:?} {born}");
-            assert_eq!(projection.covered(&marks, path, query, born), !records.is_empty());
-        }
-    }
-
-    fn projector(bound: usize) -> (Arc<Projection>, Projector) {
-        let projection = Arc::new(Projection::new());
-        (projection.clone(), Projector::new(projection, bound))
-    }
-
-    #[test]
-    fn a_record_covers_what_it_names_and_nothing_else() {
-        let (projection, mut projector) = projector(10);
-        projector.apply(1, &url("a", "/x", None));
-        projector.apply(2, &url("a", "/y", Some("q=1")));
-        projector.apply(3, &url("a", "/z", Some("")));
-        for (site, path, query, born, covered) in [
-            ("a", "/x", None, 0, true),
-            ("a", "/x", Some("any"), 0, true),
-            ("a", "/x", None, 1, false),
-            ("a", "/x/", None, 0, false),
-            ("b", "/x", None, 0, false),
-            ("a", "/y", Some("q=1"), 1, true),
-            ("a", "/y", Some("q=1"), 2, false),
-            ("a", "/y", Some("q=2"), 0, false),
-            ("a", "/y", None, 0, false),
-            ("a", "/z", None, 2, true),
-            ("a", "/z", Some("q"), 0, false),
-        ] {
-            let marks = projection.marks(site);
-            assert_eq!(
-                projection.covered(&marks, path, query, born),
-                covered,
-                "{site} {path} {query:?} {born}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_oldest_url_folds_into_its_site_and_errs_to_too_much() {
-        let (projection, mut projector) = projector(2);
-        let (a, b) = (projection.marks("a"), projection.marks("b"));
-        projector.apply(1, &url("a", "/1", None));
-        projector.apply(2, &url("b", "/2", None));
-        assert!(!projection.covered(&a, "/other", None, 0));
-        projector.apply(3, &url("a", "/3", None));
-        assert!(projection.covered(&a, "/1", None, 0), "what was purged stays so");
-        assert!(projection.covered(&a, "/other", None, 0), "the site pays for the fold");
-        assert!(!projection.covered(&a, "/1", None, 1), "but only for what is older than the folded record");
-        assert!(!projection.covered(&b, "/other", None, 0), "another site does not");
-    }
-
-    #[test]
-    fn a_url_purged_again_and_again_costs_one_entry() {
-        let (projection, mut projector) = projector(2);
-        projector.apply(1, &url("a", "/1", None));
-        for number in 2..10_000 {
-            projector.apply(number, &url("a", "/2", None));
-        }
-        assert!(projector.order.len() <= 2 * 2 + super::SHARDS + 1, "{}", projector.order.len());
-        assert_eq!(projector.kept, 2);
-        let marks = projection.marks("a");
-        assert!(projection.covered(&marks, "/1", None, 0) && projection.covered(&marks, "/2", None, 9_998));
-        assert!(!projection.covered(&marks, "/other", None, 0), "nothing was folded");
-    }
-
-    #[test]
-    fn a_reader_beside_a_fold_finds_the_entry_or_the_site_number() {
-        let (projection, mut projector) = projector(1);
-        let marks = projection.marks("a");
-        projector.apply(1, &url("a", "/0", None));
-        let last = std::sync::atomic::AtomicU64::new(1);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for number in 2..20_000 {
-                    projector.apply(number, &url("a", &format!("/{number}"), None));
-                    last.store(number, std::sync::atomic::Ordering::Release);
-                }
-            });
-            while last.load(std::sync::atomic::Ordering::Acquire) < 19_999 {
-                assert!(projection.covered(&marks, "/0", None, 0));
-                let seen = last.load(std::sync::atomic::Ordering::Acquire);
-                if seen > 1 {
-                    assert!(projection.covered(&marks, &format!("/{seen}"), None, seen - 1));
-                }
-            }
-        });
-    }
-}
+#[path = "projection_tests.rs"]
+mod tests;

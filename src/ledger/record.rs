@@ -4,56 +4,105 @@
 //! not know is an error, never skipped: a newer record must not be half obeyed.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// One fact of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Record {
+    /// What is purged.
+    #[serde(flatten)]
+    pub purge: Purge,
+    /// How, and on whose word.
+    #[serde(flatten)]
+    pub about: About,
+}
+
+/// What is outdated by a record: of the sites it is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Record {
-    /// What is stored under a path of these sites is outdated.
-    PurgeUrl {
-        /// All sites of the scope that the URL belongs to, and the name of the scope.
-        sites: Vec<String>,
+#[serde(tag = "kind", deny_unknown_fields)]
+pub enum Purge {
+    /// What is stored under a path.
+    #[serde(rename = "purge-url")]
+    Url {
         /// The path, normalised: rule changes cannot bring a purged response back.
         path: String,
         /// Only this query (empty: none); absent: every query, every variant.
         query: Option<String>,
-        /// Name of the token it was asked with.
-        who: String,
-        /// The reason given, or empty.
-        why: String,
-        /// When it was asked, milliseconds since the Unix epoch.
-        when: u64,
-        /// Address it was asked from, or empty.
-        from: String,
     },
-    /// Everything stored for these sites is outdated.
-    PurgeSite {
-        /// All sites of the scope, and its name.
-        sites: Vec<String>,
-        /// Name of the token it was asked with.
-        who: String,
-        /// The reason given, or empty.
-        why: String,
-        /// When it was asked, milliseconds since the Unix epoch.
-        when: u64,
-        /// Address it was asked from, or empty.
-        from: String,
+    /// What is stored under a path and all paths below it.
+    #[serde(rename = "purge-prefix")]
+    Prefix {
+        /// The path, normalised, without the `/` at its end: it ends where a segment does.
+        path: String,
     },
+    /// What the origin gave this tag.
+    #[serde(rename = "purge-tag")]
+    Tag {
+        /// The tag, compared byte by byte.
+        tag: String,
+    },
+    /// What a rule says to be of this module.
+    #[serde(rename = "purge-module")]
+    Module {
+        /// Its name, as the rule makes it of the path.
+        module: String,
+    },
+    /// Everything of the sites.
+    #[serde(rename = "purge-site")]
+    Site {},
+    /// Everything of a scope, asked for by its name.
+    #[serde(rename = "purge-scope")]
+    Scope {},
+    /// Everything there is, of sites that come later too. Names no sites.
+    #[serde(rename = "purge-all")]
+    All {},
+}
+
+/// How something is purged, and who wanted it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    /// All sites of the scope that is concerned, and the name of the scope.
+    pub sites: Vec<String>,
+    /// What it covers is stale by it, not gone: it may serve within the windows that stale responses have.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub soft: bool,
+    /// Name of the token it was asked with.
+    pub who: String,
+    /// The reason given, or empty.
+    pub why: String,
+    /// When it was asked, milliseconds since the Unix epoch.
+    pub when: u64,
+    /// Address it was asked from, or empty.
+    pub from: String,
+    /// By which it is known again when it is asked for a second time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// Names of the fields of [`About`].
+const ABOUT: [&str; 7] = ["sites", "soft", "who", "why", "when", "from", "key"];
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl Record {
-    /// The sites it concerns.
+    /// The sites it concerns; none: all.
     pub fn sites(&self) -> &[String] {
-        match self {
-            Record::PurgeUrl { sites, .. } | Record::PurgeSite { sites, .. } => sites,
-        }
+        &self.about.sites
     }
 
     /// The word for its kind.
     pub const fn kind(&self) -> &'static str {
-        match self {
-            Record::PurgeUrl { .. } => "purge-url",
-            Record::PurgeSite { .. } => "purge-site",
+        match self.purge {
+            Purge::Url { .. } => "purge-url",
+            Purge::Prefix { .. } => "purge-prefix",
+            Purge::Tag { .. } => "purge-tag",
+            Purge::Module { .. } => "purge-module",
+            Purge::Site {} => "purge-site",
+            Purge::Scope {} => "purge-scope",
+            Purge::All {} => "purge-all",
         }
     }
 
@@ -65,35 +114,75 @@ impl Record {
 
     /// Reads what [`Record::encode`] wrote.
     pub(super) fn decode(bytes: &[u8]) -> Result<Record, serde_json::Error> {
-        serde_json::from_slice(bytes)
+        let mut purge: Map<String, Value> = serde_json::from_slice(bytes)?;
+        let about = ABOUT.iter().filter_map(|name| purge.remove_entry(*name)).collect();
+        Ok(Record {
+            purge: serde_json::from_value(Value::Object(purge))?,
+            about: serde_json::from_value(Value::Object(about))?,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Record;
+    use super::{About, Purge, Record};
 
-    #[test]
-    fn the_form_on_the_medium_stays_as_documented() {
-        let record = Record::PurgeUrl {
+    fn record(purge: Purge) -> Record {
+        let about = About {
             sites: vec!["lms".into()],
-            path: "/a".into(),
-            query: None,
             who: "release".into(),
             why: "new \"version\"".into(),
             when: 1_700_000_000_000,
             from: "192.0.2.1:5".into(),
+            ..About::default()
         };
+        Record { purge, about }
+    }
+
+    #[test]
+    fn the_form_on_the_medium_stays_as_documented() {
+        let rest = r#""who":"release","why":"new \"version\"","when":1700000000000,"from":"192.0.2.1:5"}"#;
+        let path = || "/a".to_owned();
+        for (purge, text) in [
+            (Purge::Url { path: path(), query: None }, r#"{"kind":"purge-url","path":"/a","query":null"#),
+            (
+                Purge::Url { path: path(), query: Some("q".into()) },
+                r#"{"kind":"purge-url","path":"/a","query":"q""#,
+            ),
+            (Purge::Prefix { path: path() }, r#"{"kind":"purge-prefix","path":"/a""#),
+            (Purge::Tag { tag: "course-7".into() }, r#"{"kind":"purge-tag","tag":"course-7""#),
+            (Purge::Module { module: "physics".into() }, r#"{"kind":"purge-module","module":"physics""#),
+            (Purge::Site {}, r#"{"kind":"purge-site""#),
+            (Purge::Scope {}, r#"{"kind":"purge-scope""#),
+            (Purge::All {}, r#"{"kind":"purge-all""#),
+        ] {
+            let mut record = record(purge);
+            for (soft, told) in [(false, ""), (true, r#""soft":true,"#)] {
+                record.about.soft = soft;
+                let text = format!(r#"{text},"sites":["lms"],{told}{rest}"#);
+                assert_eq!(String::from_utf8(record.encode()).unwrap(), text);
+                assert_eq!(Record::decode(text.as_bytes()).unwrap(), record);
+                assert!(text.starts_with(&format!(r#"{{"kind":"{}""#, record.kind())));
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_fields_does_not_matter() {
         let text = r#"{"kind":"purge-url","sites":["lms"],"path":"/a","query":null,"who":"release","why":"new \"version\"","when":1700000000000,"from":"192.0.2.1:5"}"#;
-        assert_eq!(String::from_utf8(record.encode()).unwrap(), text);
-        assert_eq!(Record::decode(text.as_bytes()).unwrap(), record);
+        let url = Purge::Url { path: "/a".into(), query: None };
+        assert_eq!(Record::decode(text.as_bytes()).unwrap(), record(url));
     }
 
     #[test]
     fn a_record_of_a_newer_version_is_never_half_obeyed() {
         let rest = r#""sites":["lms"],"who":"","why":"","when":0,"from":"""#;
-        assert!(Record::decode(format!(r#"{{"kind":"purge-site",{rest}}}"#).as_bytes()).is_ok());
-        assert!(Record::decode(format!(r#"{{"kind":"purge-site","soft":true,{rest}}}"#).as_bytes()).is_err());
-        assert!(Record::decode(format!(r#"{{"kind":"purge-tag",{rest}}}"#).as_bytes()).is_err());
+        let reads = |text: String| Record::decode(text.as_bytes()).is_ok();
+        assert!(reads(format!(r#"{{"kind":"purge-site",{rest}}}"#)));
+        assert!(!reads(format!(r#"{{"kind":"purge-site","gently":true,{rest}}}"#)));
+        assert!(!reads(format!(r#"{{"kind":"purge-site","path":"/a",{rest}}}"#)));
+        assert!(!reads(format!(r#"{{"kind":"purge-all","tag":"a",{rest}}}"#)));
+        assert!(!reads(format!(r#"{{"kind":"purge-tag",{rest}}}"#)));
+        assert!(!reads(format!(r#"{{"kind":"purge-moon",{rest}}}"#)));
     }
 }

@@ -1,7 +1,7 @@
 //! The ledger as a whole: what is acknowledged survives, what was altered is named, what fails is refused.
 
-use super::{Flaw, Identity, Ledger, LedgerError, LedgerSettings, Number, Record};
-use crate::{clock, telemetry::Metrics};
+use super::{About, Flaw, Identity, Ledger, LedgerError, LedgerSettings, Number, Purge, Record, Subject};
+use crate::{clock, http_caching::Tags, telemetry::Metrics};
 use std::{
     collections::HashMap,
     path::Path,
@@ -19,26 +19,21 @@ fn open_with(folder: &Path, url_entries: usize, metrics: &Metrics) -> Result<Arc
     Ledger::open(&LedgerSettings { folder: folder.into(), url_entries }, metrics)
 }
 
+fn of(sites: &[&str], purge: Purge) -> Record {
+    let sites = sites.iter().map(|site| site.to_string()).collect();
+    Record { purge, about: About { sites, who: "test".into(), when: 1, ..About::default() } }
+}
+
 fn url(site: &str, path: &str, query: Option<&str>) -> Record {
-    Record::PurgeUrl {
-        sites: vec![site.into()],
-        path: path.into(),
-        query: query.map(String::from),
-        who: "test".into(),
-        why: "because".into(),
-        when: 1,
-        from: "127.0.0.1:1".into(),
-    }
+    of(&[site], Purge::Url { path: path.into(), query: query.map(String::from) })
 }
 
 fn site(sites: &[&str]) -> Record {
-    Record::PurgeSite {
-        sites: sites.iter().map(|site| site.to_string()).collect(),
-        who: "test".into(),
-        why: String::new(),
-        when: 1,
-        from: String::new(),
-    }
+    of(sites, Purge::Site {})
+}
+
+fn subject<'a>(path: &'a str, query: Option<&'a str>) -> Subject<'a> {
+    Subject { path, query, tags: Tags::NONE }
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -69,23 +64,23 @@ async fn an_acknowledged_purge_is_in_force_and_survives_a_restart() {
     let born = ledger.last();
     assert_eq!(born.n, 0);
     let marks = ledger.marks("lms");
-    assert!(!ledger.outdated(&marks, "/a", None, born));
+    assert!(!ledger.outdated(&marks, &subject("/a", None), born));
     let receipt = ledger.append(url("lms", "/a", None)).await.unwrap();
     assert_eq!(receipt.number, Number { identity: born.identity, n: 1 });
     assert_eq!((ledger.last(), metrics.ledger_number.get()), (receipt.number, 1));
-    assert!(ledger.outdated(&marks, "/a", Some("any"), born), "an answer from before");
-    assert!(!ledger.outdated(&marks, "/a", None, ledger.last()), "an answer from after");
-    assert!(!ledger.outdated(&marks, "/b", None, born));
+    assert!(ledger.outdated(&marks, &subject("/a", Some("any")), born), "an answer from before");
+    assert!(!ledger.outdated(&marks, &subject("/a", None), ledger.last()), "an answer from after");
+    assert!(!ledger.outdated(&marks, &subject("/b", None), born));
     drop(ledger);
 
     let ledger = open(dir.path()).unwrap();
     let marks = ledger.marks("lms");
     assert_eq!(ledger.last(), receipt.number);
-    assert!(ledger.outdated(&marks, "/a", None, born));
+    assert!(ledger.outdated(&marks, &subject("/a", None), born));
     assert_eq!(ledger.append(site(&["lms", "other"])).await.unwrap().number.n, 2);
-    assert!(ledger.outdated(&marks, "/b", None, receipt.number));
-    assert!(ledger.outdated(&ledger.marks("other"), "/", None, receipt.number));
-    assert!(!ledger.outdated(&ledger.marks("third"), "/", None, born));
+    assert!(ledger.outdated(&marks, &subject("/b", None), receipt.number));
+    assert!(ledger.outdated(&ledger.marks("other"), &subject("/", None), receipt.number));
+    assert!(!ledger.outdated(&ledger.marks("third"), &subject("/", None), born));
 }
 
 #[tokio::test]
@@ -93,8 +88,8 @@ async fn what_another_ledger_or_a_lost_number_vouches_for_is_outdated() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path()).unwrap();
     let (marks, last) = (ledger.marks("lms"), ledger.last());
-    assert!(ledger.outdated(&marks, "/", None, Number { n: last.n + 1, ..last }));
-    assert!(ledger.outdated(&marks, "/", None, Number { identity: Identity([0; 16]), ..last }));
+    assert!(ledger.outdated(&marks, &subject("/", None), Number { n: last.n + 1, ..last }));
+    assert!(ledger.outdated(&marks, &subject("/", None), Number { identity: Identity([0; 16]), ..last }));
     let other = tempfile::tempdir().unwrap();
     assert_ne!(open(other.path()).unwrap().last().identity, last.identity);
 }
@@ -127,10 +122,13 @@ async fn what_is_given_up_another_takes_at_once_and_what_it_wrote_is_in_force_wh
         assert_eq!(other.last().n, 1 + round);
         other.append(url("lms", &format!("/{round}"), None)).await.unwrap();
         other.close();
-        assert!(!ledger.outdated(&marks, &format!("/{round}"), None, born), "nothing is known of it yet");
+        assert!(
+            !ledger.outdated(&marks, &subject(&format!("/{round}"), None), born),
+            "nothing is known of it yet"
+        );
         ledger.take_back().unwrap();
         until_ready(&ledger).await;
-        assert!(ledger.outdated(&marks, &format!("/{round}"), None, born));
+        assert!(ledger.outdated(&marks, &subject(&format!("/{round}"), None), born));
         assert_eq!(ledger.last().n, 2 + round);
         ledger.give_up().await.unwrap();
     }
@@ -161,7 +159,7 @@ async fn a_kill_after_any_acknowledgement_loses_nothing() {
         copy(dir.path(), &image); // what a kill at this instant leaves behind
         let ledger = open(&image).unwrap();
         assert_eq!(ledger.last(), Number { n, ..born });
-        assert!(ledger.outdated(&ledger.marks("lms"), &format!("/{n}"), None, born));
+        assert!(ledger.outdated(&ledger.marks("lms"), &subject(&format!("/{n}"), None), born));
     }
 }
 
@@ -266,7 +264,7 @@ async fn a_medium_that_is_gone_refuses_purges_and_takes_them_again_when_it_is_ba
     assert!(!ledger.ready());
     assert_eq!((metrics.ledger_ready.get(), ledger.last()), (0, born));
     let marks = ledger.marks("lms");
-    assert!(!ledger.outdated(&marks, "/1", None, born), "serving goes on");
+    assert!(!ledger.outdated(&marks, &subject("/1", None), born), "serving goes on");
     assert!(matches!(ledger.append(url("lms", "/3", None)).await, Err(LedgerError::Refusing(_))));
 
     std::fs::rename(&away, &folder).unwrap();
@@ -277,7 +275,7 @@ async fn a_medium_that_is_gone_refuses_purges_and_takes_them_again_when_it_is_ba
     }
     // the refused record had reached the medium: it counts now, which is too much and not too little
     assert_eq!(ledger.last().n, 2);
-    assert!(ledger.outdated(&marks, "/2", None, born));
+    assert!(ledger.outdated(&marks, &subject("/2", None), born));
     assert_eq!(ledger.append(url("lms", "/4", None)).await.unwrap().number.n, 3);
     assert_eq!(metrics.ledger_ready.get(), 1);
     drop(ledger);
@@ -412,7 +410,7 @@ async fn random_purges_agree_with_a_simple_model() {
                     .unwrap_or(0);
                 let marks = ledger.marks(&format!("s{s}"));
                 let (path, query) = (format!("/{p}"), format!("q={q}"));
-                let outdated = ledger.outdated(&marks, &path, Some(&query), Number { identity, n });
+                let outdated = ledger.outdated(&marks, &subject(&path, Some(&query)), Number { identity, n });
                 assert!(outdated || n >= highest, "too little: s{s} {path}?{query} {n} < {highest}");
                 assert!(bound == 3 || outdated == (n < highest), "too much: s{s} {path}?{query} {n}");
                 assert!(!outdated || n < marks.touched(), "untouched: s{s} {n}");

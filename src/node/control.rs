@@ -5,7 +5,7 @@ use crate::{
     edge::Edge,
     listener::{Connection, RequestBody, Serve},
     response::Warmed,
-    rules::{Facts, normalise},
+    rules::{Facts, Rule, Verdict, normalise},
     site::{Site, Sites},
 };
 use http::{HeaderMap, Method, Request, Response};
@@ -46,6 +46,28 @@ pub(super) fn resolve_site(edge: &Edge) -> ResolveSite {
     Arc::new(move |name| {
         let sites = edge.parts().sites.load();
         sites.named(name).map(|site| names(&sites, site))
+    })
+}
+
+/// Finds the sites of a scope.
+pub(super) fn resolve_scope(edge: &Edge) -> ResolveSite {
+    let edge = edge.clone();
+    Arc::new(move |name| {
+        let sites = edge.parts().sites.load();
+        sites.iter().find(|site| *site.scope == *name).map(|site| names(&sites, site))
+    })
+}
+
+/// Tells whether a rule of a site, or of one that shares with it, names modules.
+pub(super) fn names_modules(edge: &Edge) -> Arc<dyn Fn(&str) -> bool + Send + Sync> {
+    let edge = edge.clone();
+    let names = |rule: &Rule| matches!(&rule.verdict, Verdict::Cache(policy) if policy.module.is_some());
+    Arc::new(move |name| {
+        let sites = edge.parts().sites.load();
+        let site = sites.named(name);
+        site.is_some_and(|site| {
+            sites.sharing(site).any(|site| site.rules.rules().iter().any(|rule| names(rule)))
+        })
     })
 }
 

@@ -208,6 +208,8 @@ impl Node {
             tokens: self.tokens.clone(),
             resolve_url: control::resolve_url(&self.edge),
             resolve_site: control::resolve_site(&self.edge),
+            resolve_scope: control::resolve_scope(&self.edge),
+            names_modules: control::names_modules(&self.edge),
             reload: {
                 let node = self.clone();
                 Arc::new(move || Box::pin(node.clone().reload()))

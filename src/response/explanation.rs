@@ -158,8 +158,9 @@ pub struct StoredTold {
     pub born: NumberTold,
     /// A record of the ledger covers it, or a cache group of it was made outdated: it never serves.
     pub outdated: bool,
-    /// What outdates it: `url N` or `url-exact N` (a purge of its URL with every query or its own), `site N` (a purge of its
-    /// site, or one of another URL that is so old that the ledger keeps it by site), `other-ledger`, `above-last`,
+    /// What outdates it, or makes it stale: `url N` or `url-exact N` (a purge of its URL with every query or its own), `prefix N`,
+    /// `tag N`, `module N`, `site N` (a purge of its site, its scope or of everything, or one of something else that is so old that
+    /// the ledger keeps it by site), each with ` soft` behind it if that only made it stale; `other-ledger`, `above-last`,
     /// `group` (an answer to an unsafe method made one of its cache groups outdated, or the process began since).
     pub outdated_by: Vec<String>,
 }

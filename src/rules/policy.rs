@@ -1,6 +1,6 @@
 //! What a rule can say and set, as plain types. Decides nothing.
 
-use super::{Access, Mount, normalise};
+use super::{Access, Mount, Template, normalise};
 use http::{HeaderName, Method, StatusCode};
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -47,6 +47,8 @@ pub struct Policy {
     /// Heed what a request's `Cache-Control` and `Pragma` ask of a cache (RFC 9111 §5.2.1). They are advice, and a class that
     /// reloads must not reach the origin, so a rule has to say it.
     pub request_directives: bool,
+    /// The module that the path is of, by which it can be purged.
+    pub module: Option<Template>,
 }
 
 /// What of the query a rule keeps. What it drops is neither in the key nor sent to the origin.

@@ -26,6 +26,7 @@
 //! - `origin_name`: an origin's name that moves, fails and comes.
 //! - `pass`: the relay.
 //! - `purge`: what is acknowledged is in force, whatever is under way.
+//! - `purge_kinds`: what each kind of purge covers and what it leaves, in memory and on disk.
 //! - `range`: one range of a body, from what is stored or growing; everything else whole.
 //! - `ranges`: several ranges, ranges of what grows, and cold ones: what the origin is asked for.
 //! - `shutdown`: stopping in order, and starting again.
@@ -70,6 +71,7 @@ mod mount;
 mod origin_name;
 mod pass;
 mod purge;
+mod purge_kinds;
 mod range;
 mod ranges;
 mod shutdown;

@@ -5,7 +5,7 @@
 
 use crate::{
     cache::{Body, ChunkId, DiskError, Key, Selecting, Slot, StoredParts, StoredResponse},
-    http_caching::{Freshness, SelectingValue},
+    http_caching::{Freshness, SelectingValue, Tags},
     ledger::{Identity, Number},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -15,7 +15,9 @@ use std::{
 };
 
 /// Form of a slot's value.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The form before, which has tags among the fields.
+const TAGS_IN_FIELDS: u8 = 1;
 /// First bytes of a BLAKE3 over the rest of a value.
 const CHECK: usize = 8;
 /// Bodies of at most so many chunks have their names in the slot's value.
@@ -28,6 +30,7 @@ const VALIDATE_ALWAYS: u8 = 1;
 const FORBID_STALE: u8 = 2;
 const ETAG: u8 = 4;
 const LAST_MODIFIED: u8 = 8;
+const MODULE: u8 = 16;
 
 const TORN: DiskError = DiskError::Damaged("a value ends too early");
 const WRONG: DiskError = DiskError::Damaged("a value says what it cannot say");
@@ -85,7 +88,7 @@ pub(super) fn renumber(value: &[u8], order: u64) -> Result<Vec<u8>, DiskError> {
 /// What a slot's value begins with.
 pub(super) fn outline(value: &[u8]) -> Result<Outline, DiskError> {
     let mut rest = Bytes(unseal(value)?);
-    read_outline(&mut rest)
+    Ok(read_outline(&mut rest)?.1)
 }
 
 /// The cache key in a slot's value.
@@ -101,11 +104,11 @@ pub fn decode_slot(
     mut body: impl FnMut(BodyRecord, Vec<Option<ChunkId>>) -> Result<Arc<Body>, DiskError>,
 ) -> Result<(Key, Slot), DiskError> {
     let mut rest = Bytes(unseal(value)?);
-    let outline = read_outline(&mut rest)?;
+    let (form, outline) = read_outline(&mut rest)?;
     let key = Key::from(rest.long()?.to_vec());
     let mut responses = Vec::with_capacity(outline.bodies.len());
     for record in outline.bodies {
-        let parts = read_response(&mut rest, record, &mut body)?;
+        let parts = read_response(&mut rest, form, record, &mut body)?;
         responses.push(Arc::new(StoredResponse::new(parts)));
     }
     if rest.0.is_empty() { Ok((key, Slot::of(responses))) } else { Err(WRONG) }
@@ -166,7 +169,8 @@ fn put_response(out: &mut Vec<u8>, stored: &StoredResponse) {
         flag(freshness.validate_always, VALIDATE_ALWAYS)
             | flag(freshness.forbid_stale, FORBID_STALE)
             | flag(stored.etag.is_some(), ETAG)
-            | flag(stored.last_modified.is_some(), LAST_MODIFIED),
+            | flag(stored.last_modified.is_some(), LAST_MODIFIED)
+            | flag(stored.tags.module().is_some(), MODULE),
     );
     out.extend_from_slice(&nanos(freshness.received).to_le_bytes());
     let Freshness { lifetime, initial_age, stale_while_revalidate, stale_if_error, .. } = *freshness;
@@ -178,6 +182,7 @@ fn put_response(out: &mut Vec<u8>, stored: &StoredResponse) {
     for validator in stored.etag.iter().chain(&stored.last_modified) {
         put_long(out, validator.as_bytes());
     }
+    put_tags(out, &stored.tags);
     put_count(out, stored.selecting.names().len());
     for (name, value) in stored.selecting.pairs() {
         put_short(out, name.as_str().as_bytes());
@@ -199,6 +204,16 @@ fn put_response(out: &mut Vec<u8>, stored: &StoredResponse) {
     }
 }
 
+fn put_tags(out: &mut Vec<u8>, tags: &Tags) {
+    for names in [tags.groups(), tags.tags()] {
+        put_count(out, names.len());
+        names.iter().for_each(|name| put_long(out, name.as_bytes()));
+    }
+    if let Some(module) = tags.module() {
+        put_long(out, module.as_bytes());
+    }
+}
+
 fn put_names(out: &mut Vec<u8>, names: &[Option<ChunkId>]) {
     for name in names {
         out.extend_from_slice(name.as_ref().map_or(&[0; NAME], |name| name.as_bytes()));
@@ -206,7 +221,7 @@ fn put_names(out: &mut Vec<u8>, names: &[Option<ChunkId>]) {
 }
 
 fn put_count(out: &mut Vec<u8>, count: usize) {
-    // `HeaderMap` holds at most 2^15, and only what it held gets here.
+    // `HeaderMap` holds at most 2^15, and a head is too short for more tags.
     out.extend_from_slice(&(count as u16).to_le_bytes());
 }
 
@@ -222,8 +237,10 @@ fn put_long(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-fn read_outline(rest: &mut Bytes<'_>) -> Result<Outline, DiskError> {
-    if rest.byte()? != FORMAT {
+/// The form of a slot's value, and what it begins with.
+fn read_outline(rest: &mut Bytes<'_>) -> Result<(u8, Outline), DiskError> {
+    let form = rest.byte()?;
+    if ![FORMAT, TAGS_IN_FIELDS].contains(&form) {
         return Err(DiskError::Damaged(
             "or of a newer version: a value has a form that this one does not know",
         ));
@@ -236,11 +253,12 @@ fn read_outline(rest: &mut Bytes<'_>) -> Result<Outline, DiskError> {
             length: u64::from_le_bytes(rest.array()?),
         })
     };
-    Ok(Outline { order, bodies: (0..count).map(body).collect::<Result<_, _>>()? })
+    Ok((form, Outline { order, bodies: (0..count).map(body).collect::<Result<_, _>>()? }))
 }
 
 fn read_response(
     rest: &mut Bytes<'_>,
+    form: u8,
     record: BodyRecord,
     body: &mut impl FnMut(BodyRecord, Vec<Option<ChunkId>>) -> Result<Arc<Body>, DiskError>,
 ) -> Result<StoredParts, DiskError> {
@@ -255,8 +273,10 @@ fn read_response(
     let born = Number { identity: Identity(rest.array()?), n: u64::from_le_bytes(rest.array()?) };
     let mut validator = |flag| (flags & flag != 0).then(|| field_value(rest.long()?)).transpose();
     let (etag, last_modified) = (validator(ETAG)?, validator(LAST_MODIFIED)?);
+    let tags = if form == FORMAT { read_tags(rest, flags & MODULE != 0)? } else { Tags::default() };
     let selecting = read_selecting(rest)?;
-    let headers = read_headers(rest)?;
+    let mut headers = read_headers(rest)?;
+    let tags = if form == FORMAT { tags } else { Tags::taken(&mut headers, None) };
     let count = Body::count(record.length);
     let names = if count <= INLINE { rest.take(count * NAME)? } else { &[] };
     let names = names.as_chunks::<NAME>().0.iter().map(name).collect();
@@ -278,7 +298,20 @@ fn read_response(
             stale_if_error,
         },
         born,
+        tags,
     })
+}
+
+fn read_tags(rest: &mut Bytes<'_>, has_module: bool) -> Result<Tags, DiskError> {
+    let text = |rest: &mut Bytes<'_>| -> Result<Box<str>, DiskError> {
+        std::str::from_utf8(rest.long()?).map(Box::from).map_err(|_| WRONG)
+    };
+    let mut names = || -> Result<Vec<Box<str>>, DiskError> {
+        let count = u16::from_le_bytes(rest.array()?);
+        (0..count).map(|_| text(rest)).collect()
+    };
+    let (groups, tags) = (names()?, names()?);
+    Ok(Tags::new(groups, tags, has_module.then(|| text(rest)).transpose()?))
 }
 
 fn read_selecting(rest: &mut Bytes<'_>) -> Result<Selecting, DiskError> {

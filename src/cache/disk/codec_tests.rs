@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     cache::{Body, CHUNK, ChunkId, DiskError, Key, KeyParts, Selecting, Slot, StoredParts, StoredResponse},
-    http_caching::Freshness,
+    http_caching::{Freshness, Tags},
     ledger::{Identity, Number},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -67,6 +67,7 @@ pub(in crate::cache::disk) fn stored(body: &Arc<Body>, language: &'static str) -
             stale_if_error: u64::MAX,
         },
         born: Number { identity: Identity([7; 16]), n: 42 },
+        tags: Tags::new(vec!["g 1".into()], vec!["course-7".into(), "all".into()], Some("physics".into())),
     }))
 }
 
@@ -169,6 +170,6 @@ fn what_was_sealed_so_by_somebody_else_is_damaged_and_no_trouble() {
     let more = seal([value, &[0][..]].concat());
     assert!(read(&more).is_err(), "more than it should be");
     let mut unknown = value.to_vec();
-    unknown[0] = 2;
+    unknown[0] = 3;
     assert!(read(&seal(unknown)).is_err(), "a form of tomorrow");
 }

@@ -4,7 +4,7 @@ use super::{Change, Memory};
 use crate::{
     cache::{Body, Chunk, Key, KeyParts, Selecting, Slot, StoredParts, StoredResponse},
     clock,
-    http_caching::Freshness,
+    http_caching::{Freshness, Tags},
     ledger::{Identity, Number},
     telemetry::Metrics,
 };
@@ -50,6 +50,7 @@ fn slot(chunk: &Chunk) -> Arc<Slot> {
             stale_if_error: 0,
         },
         born: Number { identity: Identity([0; 16]), n: 1 },
+        tags: Tags::default(),
     });
     Arc::new(Slot::default().with(Arc::new(stored)))
 }

@@ -7,7 +7,7 @@ use crate::{
         StoredResponse,
     },
     clock,
-    http_caching::Freshness,
+    http_caching::{Freshness, Tags},
     ledger::{Identity, Number},
     telemetry::Metrics,
 };
@@ -56,6 +56,7 @@ fn response(language: &'static str, body: &Arc<Body>, born: u64) -> Arc<StoredRe
             stale_if_error: 0,
         },
         born: Number { identity: Identity([0; 16]), n: born },
+        tags: Tags::default(),
     }))
 }
 

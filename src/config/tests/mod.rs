@@ -190,6 +190,7 @@ fn every_setting_can_be_set() {
             lift_private: false,
             validator: ValidatorRule::Time,
             request_directives: true,
+            module: Some(Template::parse("{b}", &Pattern::parse("/a/{b}/**").unwrap()).unwrap()),
         })),
         body_limit: Some(1024),
         hide_path: true,

@@ -14,7 +14,7 @@ use crate::{
     edge::{Course, Edge, Found, Peer, Reach, Visit, Way, answer, is_partial, route},
     fill::Rehearsed,
     http_caching::{Coding, Directives},
-    ledger::{Covering, Number},
+    ledger::{Covering, Number, Standing},
     response::{
         Account, AnswerTold, Arrival, CodedTold, Explanation, FieldTold, KeyTold, NumberTold, OriginTold,
         Part, Plain, StoredTold,
@@ -99,7 +99,7 @@ impl Edge {
             }
             Course::Relays(why) => Found::Relays(why),
             Course::LooksUp => {
-                self.look_up(&visit, slot.as_deref(), now, |stored| self.is_outdated_now(&visit, stored))
+                self.look_up(&visit, slot.as_deref(), now, |stored| self.standing_now(&visit, stored))
             }
         };
         (told.answer, told.origin) = if looks_up && self.would_ask(&mut visit) {
@@ -229,7 +229,12 @@ impl Edge {
             length => self.0.tiers.tier(&stored.body, 0, length - 1).await,
         };
         let (freshness, ttl) = (&stored.freshness, stored.freshness.ttl(now));
-        let word = match stored.usable(&visit.wishes(), now) {
+        let standing = self.standing_now(visit, stored);
+        let usable = match standing {
+            Standing::Stale { since } => stored.usable_since(since, &visit.wishes(), now),
+            Standing::Current | Standing::Outdated => stored.usable(&visit.wishes(), now),
+        };
+        let word = match usable {
             Use::Fresh { .. } | Use::AsWished { .. } if ttl > 0 => "fresh",
             Use::Validate { .. } if ttl > 0 => "validate",
             _ => "stale",
@@ -240,7 +245,6 @@ impl Edge {
         let fields = TOLD.iter().flat_map(|name| {
             stored.headers.get_all(name).iter().map(move |value| FieldTold::new(name, value.as_bytes()))
         });
-        let outdated = self.is_outdated_now(visit, stored);
         StoredTold {
             selected: false,
             status: stored.status.as_u16(),
@@ -259,30 +263,36 @@ impl Edge {
             validator: validator(&stored.etag, header::ETAG)
                 .or_else(|| validator(&stored.last_modified, header::LAST_MODIFIED)),
             born: number(stored.born),
-            outdated,
-            outdated_by: if outdated { self.outdated_by(visit, stored) } else { Vec::new() },
+            outdated: standing == Standing::Outdated,
+            outdated_by: if standing != Standing::Current {
+                self.outdated_by(visit, stored)
+            } else {
+                Vec::new()
+            },
         }
     }
 
     /// As a request would find it, without the memo of its last check.
-    fn is_outdated_now(&self, visit: &Visit, stored: &StoredResponse) -> bool {
-        self.covered(visit, stored) || self.0.fills.groups().covers(&visit.route.key, stored)
+    fn standing_now(&self, visit: &Visit, stored: &StoredResponse) -> Standing {
+        if self.0.fills.groups().covers(&visit.route.key, stored) {
+            return Standing::Outdated;
+        }
+        self.recorded(visit, stored)
     }
 
-    /// What outdates a response: which kinds of record, or one of its groups.
+    /// What outdates a response, or makes it stale: which kinds of record, or one of its groups.
     fn outdated_by(&self, visit: &Visit, stored: &StoredResponse) -> Vec<String> {
         let born = stored.born;
         let (ledger, marks) = (&self.0.ledger, &visit.route.site.marks);
         if born.identity != ledger.last().identity {
             return vec!["other-ledger".to_owned()];
         }
-        let records = ledger.covering(marks, visit.path(), visit.query(), born);
+        let records = ledger.covering(marks, &visit.subject(stored), born);
         let mut told: Vec<_> = records
             .into_iter()
-            .map(|(kind, number)| match kind {
-                Covering::Url => format!("url {number}"),
-                Covering::ExactUrl => format!("url-exact {number}"),
-                Covering::Site => format!("site {number}"),
+            .map(|(kind, number, soft)| {
+                let soft = if soft { " soft" } else { "" };
+                format!("{} {number}{soft}", word(kind))
             })
             .collect();
         if self.0.fills.groups().covers(&visit.route.key, stored) {
@@ -292,6 +302,18 @@ impl Edge {
             told.push("above-last".to_owned());
         }
         told
+    }
+}
+
+/// The kind of a record, in one word.
+const fn word(kind: Covering) -> &'static str {
+    match kind {
+        Covering::Url => "url",
+        Covering::ExactUrl => "url-exact",
+        Covering::Prefix => "prefix",
+        Covering::Tag => "tag",
+        Covering::Module => "module",
+        Covering::Site => "site",
     }
 }
 

@@ -95,6 +95,7 @@ fn of_policy(policy: &Policy, set: &mut impl FnMut(&str, String)) {
         lift_private,
         validator,
         request_directives,
+        module,
     } = policy;
     let spans: [(&str, &Option<Duration>); 5] = [
         ("lifetime", lifetime),
@@ -128,6 +129,9 @@ fn of_policy(policy: &Policy, set: &mut impl FnMut(&str, String)) {
     }
     if *request_directives {
         set("request_directives", "true".to_owned());
+    }
+    if let Some(module) = module {
+        set("module", module.to_string());
     }
     if *validator != ValidatorRule::default() {
         set("validator", format!("{validator:?}").to_lowercase());

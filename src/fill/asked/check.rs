@@ -41,7 +41,9 @@ impl Fills {
             Known::Stored(stored) => {
                 (Some(stored.clone()), stored.content_tag().cloned(), self.outdated(wanted, stored))
             }
-            Known::Coming(head, tag) => (None, Some(tag.clone()), self.covered(wanted, head.born)),
+            Known::Coming(head, tag) => {
+                (None, Some(tag.clone()), self.covered(wanted, &head.tags, head.born))
+            }
         };
         let Some(tag) = tag.filter(|_| !outdated) else { return Came::Anew };
         let asking = self.checks.asking(learner);

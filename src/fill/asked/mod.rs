@@ -121,7 +121,7 @@ impl Fills {
                 Ok((fill, body)) => return self.own(wanted, learner, &fill, body).await,
                 Err(Before::Stored(stored)) => Known::Stored(stored),
                 Err(Before::Other(fill)) => match fill.decided().await {
-                    Phase::Head(head) if self.is_covered_by_group(wanted.key, &head) => {
+                    Phase::Head(head) if self.is_outdated_by_name(wanted, &head) => {
                         fill.cover();
                         return Came::Anew;
                     }

@@ -240,6 +240,7 @@ impl Bench {
             body: body.clone(),
             freshness: stored.freshness,
             born: stored.born,
+            tags: stored.tags.clone(),
         }));
         self.tiers.store(&key, &written, || self.stands(task).is_ok()).await;
         self.tiers.settle();

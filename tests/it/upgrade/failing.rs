@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
 
-use lectern::ledger::{Ledger, LedgerSettings, Record};
+use lectern::ledger::{About, Ledger, LedgerSettings, Purge, Record};
 use lectern::telemetry::Metrics;
 use pingora::server::Fds;
 
@@ -110,15 +110,9 @@ async fn what_a_new_process_purged_before_it_died_is_gone_in_the_old_one() {
     let purges = move || {
         let settings = LedgerSettings { folder, url_entries: 100 };
         let ledger = Ledger::open(&settings, &Metrics::new()).unwrap();
-        let record = Record::PurgeUrl {
-            sites: vec!["lms".into()],
-            path: "/a".into(),
-            query: None,
-            who: "new process".into(),
-            why: "test".into(),
-            when: 0,
-            from: String::new(),
-        };
+        let purge = Purge::Url { path: "/a".into(), query: None };
+        let about = About { sites: vec!["lms".into()], who: "new process".into(), ..About::default() };
+        let record = Record { purge, about };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(ledger.append(record)).unwrap();
         ledger.close();

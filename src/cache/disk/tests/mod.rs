@@ -11,7 +11,7 @@ use crate::{
         Body, Buffers, CHUNK, Chunk, ChunkId, Key, KeyParts, Selecting, Slot, StoredParts, StoredResponse,
     },
     clock,
-    http_caching::Freshness,
+    http_caching::{Freshness, Tags},
     ledger::{Identity, Number},
     telemetry::Metrics,
 };
@@ -73,6 +73,7 @@ fn slot_born(chunks: &[Chunk], status: StatusCode, n: u64) -> Arc<Slot> {
             stale_if_error: 0,
         },
         born: Number { identity: Identity([0; 16]), n },
+        tags: Tags::default(),
     });
     Arc::new(Slot::default().with(Arc::new(stored)))
 }
