@@ -310,7 +310,16 @@ impl Fills {
 
     /// Whether what `fill` brings may be for this request, as far as is known by now.
     fn may_join(&self, fill: &Fill, wanted: &Wanted<'_>, begin: Begin) -> bool {
-        !begin.alone && wanted.leave.is_some() && self.suits(fill, wanted)
+        !begin.alone
+            && wanted.leave.is_some()
+            && self.suits(fill, wanted)
+            && !(begin.unread && self.is_of_no_use(fill, wanted))
+    }
+
+    /// Whether what `fill` brings could not be stored, if it has the tags of what it is to refresh: who waits asks again with the
+    /// head, but here nobody waits.
+    fn is_of_no_use(&self, fill: &Fill, wanted: &Wanted<'_>) -> bool {
+        wanted.validates.as_ref().is_some_and(|old| self.covered(wanted, &old.tags, fill.born))
     }
 
     /// Whether what `fill` brings may be what this request wants.

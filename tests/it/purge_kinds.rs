@@ -185,13 +185,20 @@ async fn a_tag_purge_covers_groups_and_lasts_over_a_restart() {
     edge.outcomes("miss", 1).await;
 }
 
-/// Purges that cover `/c/a`, with its tag `t`.
+/// A rule that makes `a` the module of `/c/a`.
+const MODULES: &str = "[[site.rule]]\nname = \"modules\"\npath = \"/c/{module}\"\nverdict = \"cache\"\n\
+                       module = \"{module}\"\n";
+
+/// Purges that cover `/c/a`, with its tag `t` and under [`MODULES`].
 fn covering_a() -> Vec<Value> {
     vec![
+        json!({"kind": "url", "url": "http://lms.example/c/a", "soft": true}),
         json!({"kind": "prefix", "url": "http://lms.example/c"}),
         json!({"kind": "tag", "tag": "t", "site": "lms"}),
+        json!({"kind": "module", "module": "a", "site": "lms"}),
         json!({"kind": "all"}),
         json!({"kind": "tag", "tag": "t", "site": "lms", "soft": true}),
+        json!({"kind": "module", "module": "a", "site": "lms", "soft": true}),
     ]
 }
 
@@ -202,7 +209,7 @@ async fn g20_who_comes_after_the_purge_takes_nothing_of_a_fill_from_before() {
         let tagged = |body: &str| Answer::storable(body).field("xkey", "t");
         origin.on_each("/c/a", vec![tagged("old").behind(&gate), tagged("new")]);
         origin.on("/ping", Answer::storable("ping"));
-        let edge = Edge::before(&origin, "").await;
+        let edge = Edge::before(&origin, MODULES).await;
         let mut first = edge.client().await;
         first.send(&Request::get("/c/a").bytes()).await;
         gate.arrived(1).await;
@@ -232,7 +239,7 @@ async fn g20_a_304_from_before_the_purge_brings_nothing_back() {
             (Some(_), _) => Answer::new(304, "").field("ETag", "\"v1\"").behind(&waits),
             (None, _) => Answer::storable("new").instead("ETag", "\"v2\""),
         });
-        let edge = Edge::before(&origin, "").await;
+        let edge = Edge::before(&origin, MODULES).await;
         let web = edge.address("web").await;
         edge.get("/c/a").await.expect_body(200, "old");
         let first = tokio::spawn(async move {
@@ -256,6 +263,50 @@ async fn g20_a_304_from_before_the_purge_brings_nothing_back() {
         let conditional = asked.iter().filter(|seen| seen.field("if-none-match").is_some()).count();
         assert_eq!(conditional, 1, "{what}: {asked:#?}");
         eventually("hits", async || edge.outcome("hit").await >= 1).await;
+    }
+}
+
+#[tokio::test]
+async fn g20_a_refresh_in_the_background_from_before_the_purge_brings_nothing_back() {
+    for what in covering_a() {
+        let (origin, gate) = (Origin::start().await, Gate::new());
+        let tagged = |body: &str| Answer::storable(body).field("xkey", "t");
+        let stale = |body: &str| {
+            let says = "max-age=10, stale-while-revalidate=600";
+            tagged(body).instead("Cache-Control", says).field("Age", "20")
+        };
+        let new = tagged("new").instead("ETag", "\"v3\"");
+        let between = tagged("between").instead("ETag", "\"v2\"").behind(&gate);
+        origin.on_each("/c/a", vec![stale("old"), between, new]);
+        let edge = Edge::before(&origin, MODULES).await;
+        for _ in 0..2 {
+            edge.get("/c/a").await.expect_body(200, "old");
+        }
+        gate.arrived(1).await;
+        purge(&edge, &what).await;
+        let (soft, asked) = (what["soft"] == json!(true), origin.last("/c/a"));
+        assert_eq!(asked.field("if-none-match"), Some("\"v1\""), "{what}: it is a refresh");
+        if soft {
+            // Stale it may serve still; and a fill that began after the purge is what refreshes it.
+            edge.get("/c/a").await.expect_body(200, "old");
+        } else {
+            edge.get("/c/a").await.expect_body(200, "new");
+        }
+        origin
+            .until("/c/a", "an answer", |seen| seen.answered && seen.field("if-none-match").is_none())
+            .await;
+        origin.reached("/c/a", 3).await;
+        gate.open();
+        edge.settled().await;
+        for _ in 0..2 {
+            edge.get("/c/a").await.expect_body(200, "new");
+        }
+        assert!(
+            origin.last("/c/a").field("if-none-match").is_none(),
+            "{what}: a purge is asked about by no validator"
+        );
+        assert_eq!(origin.hits("/c/a"), 3, "{what}");
+        edge.outcomes("stale", 1 + u64::from(soft)).await;
     }
 }
 

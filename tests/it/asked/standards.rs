@@ -1,5 +1,7 @@
 //! What makes outdated, freshens or stands in for what is stored says nothing of who may have it.
 
+use serde_json::{Value, json};
+
 use crate::{
     asked::{film, of, rules, school},
     support::{
@@ -174,6 +176,55 @@ async fn a_group_that_is_outdated_lends_no_validator_and_no_overtaken_check_brin
     futures_util::join!(check, write);
     for cookie in [&student, &second] {
         edge.ask(&of(cookie, SCRIPT)).await.expect_body(200, "after");
+    }
+}
+
+/// Purges that cover [`SCRIPT`], which has the tag `t` and the module `14`.
+fn covering() -> [Value; 6] {
+    let url = format!("http://lms.example{SCRIPT}");
+    [
+        json!({"kind": "url", "url": url}),
+        json!({"kind": "prefix", "url": "http://lms.example/pluginfile.php"}),
+        json!({"kind": "tag", "tag": "t", "site": "lms"}),
+        json!({"kind": "module", "module": "14", "site": "lms"}),
+        json!({"kind": "all"}),
+        json!({"kind": "tag", "tag": "t", "site": "lms", "soft": true}),
+    ]
+}
+
+#[tokio::test]
+async fn a_purge_of_any_kind_lends_no_validator_and_no_overtaken_check_brings_anything_back() {
+    for what in covering() {
+        let moodle = Moodle::start().await;
+        let modules = rules("").replace("access = \"asked\"", "access = \"asked\"\nmodule = \"{context}\"");
+        let edge = Edge::before(&moodle.origin, &modules).await;
+        moodle.enrols("second", 2);
+        let (student, second) = (moodle.signs_in("student"), moodle.signs_in("second"));
+        moodle.bends(|_, answer| answer.field("Surrogate-Key", "t"));
+        let purge = async || edge.control("POST", "/v1/purges", &what.to_string()).await.expect(200);
+        edge.ask(&of(&student, SCRIPT)).await.expect_body(200, TEXT);
+        edge.settled().await;
+        purge().await;
+        edge.ask(&of(&student, SCRIPT)).await.expect_body(200, TEXT);
+        assert!(conditions(&moodle, SCRIPT).is_empty(), "{what}");
+        edge.settled().await;
+        let gate = Gate::new();
+        let held = gate.clone();
+        moodle.bends(move |seen, answer| match seen.field("if-none-match") {
+            Some(_) => answer.field("Surrogate-Key", "t").behind(&held),
+            None => answer.field("Surrogate-Key", "t"),
+        });
+        let check = async { edge.ask(&of(&second, SCRIPT)).await };
+        let overtakes = async {
+            gate.arrived(1).await;
+            purge().await;
+            moodle.publishes(SCRIPT, "application/x-javascript", "after");
+            gate.open();
+        };
+        futures_util::join!(check, overtakes);
+        for cookie in [&student, &second] {
+            edge.ask(&of(cookie, SCRIPT)).await.expect_body(200, "after");
+        }
     }
 }
 

@@ -1,5 +1,10 @@
 //! Purges, new fills and unsafe methods while a coder works: never two versions.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::SeqCst},
+};
+
 use super::{BROTLI, asks, css, idle, made, text, until_coded};
 use crate::support::{
     coded::{coding, decoded},
@@ -30,17 +35,29 @@ async fn begin_coding(edge: &Edge, body: &[u8]) {
 #[derive(Clone, Copy, Debug)]
 enum Ends {
     Purged,
-    SitePurged,
+    /// In another way, and no fill tells the coder of it.
+    PurgedAs(&'static str),
     Posted,
     Replaced,
 }
 
+/// Purges that cover the style sheet at `/a`, which has the tag `t` and the module `a`.
+const PURGES: [&str; 5] = [
+    r#"{"kind": "site", "site": "lms"}"#,
+    r#"{"kind": "prefix", "url": "http://lms-a.example"}"#,
+    r#"{"kind": "tag", "tag": "t", "site": "lms"}"#,
+    r#"{"kind": "module", "module": "a", "site": "lms"}"#,
+    r#"{"kind": "tag", "tag": "t", "site": "lms", "soft": true}"#,
+];
+
 #[tokio::test]
 async fn what_was_outdated_while_it_was_coded_is_neither_kept_nor_served() {
-    for ends in [Ends::Purged, Ends::SitePurged, Ends::Posted, Ends::Replaced] {
+    let [.., softly] = PURGES.map(Ends::PurgedAs);
+    for ends in [Ends::Purged, softly, Ends::Posted, Ends::Replaced] {
         let (origin, old, new) = (Origin::start().await, text(1, LONG), text(2, LONG));
+        let css = |body: &[u8]| css(body).field("Surrogate-Key", "t");
         origin.on("/a", css(&old));
-        let rule = "[[site.rule]]\nname = \"all\"\nprefix = \"/\"\nmethod = [\"GET\"]\nverdict = \"cache\"\n\
+        let rule = "[[site.rule]]\nname = \"all\"\npath = \"/{module}\"\nmodule = \"{module}\"\nmethod = [\"GET\"]\nverdict = \"cache\"\n\
                     request_directives = true\n[cache.coding]\nbudget = \"1GiB\"\n";
         let edge = Edge::before(&origin, rule).await;
         begin_coding(&edge, &old).await;
@@ -49,13 +66,15 @@ async fn what_was_outdated_while_it_was_coded_is_neither_kept_nor_served() {
         let mut asked = asks("/a", BROTLI);
         match ends {
             Ends::Purged => edge.purge(URL).await,
-            Ends::SitePurged => edge.purge_site("lms").await,
+            Ends::PurgedAs(what) => _ = edge.control("POST", "/v1/purges", what).await.expect(200),
             Ends::Posted => _ = edge.ask(&Request::new("POST", "/a").body("x")).await.expect(200),
             Ends::Replaced => asked = asked.field("Cache-Control", "no-cache"),
         }
-        // A new fill lands while the coder is still at the old one.
-        let reply = edge.ask(&asked).await.expect(200);
-        assert!(decoded(&reply) == new, "{ends:?}: {reply}");
+        // A new fill lands while the coder is still at the old one; or none, and the record alone tells it.
+        if !matches!(ends, Ends::PurgedAs(_)) {
+            let reply = edge.ask(&asked).await.expect(200);
+            assert!(decoded(&reply) == new, "{ends:?}: {reply}");
+        }
         assert_eq!(edge.metric("lectern_coding_queue", &[]).await, 1.0, "{ends:?}: it was not meanwhile");
         idle(&edge).await;
         assert_eq!(
@@ -69,6 +88,44 @@ async fn what_was_outdated_while_it_was_coded_is_neither_kept_nor_served() {
         let reply = until_coded(&edge, &asks("/a", BROTLI), "br", &new).await;
         assert!(reply.field("etag").unwrap().starts_with("\"v2-lectern-br-"), "{ends:?}: {reply}");
     }
+}
+
+#[tokio::test]
+async fn a_purge_of_any_kind_covers_the_variants_and_a_soft_one_lets_them_serve_stale() {
+    let (origin, version) = (Origin::start().await, Arc::new(AtomicU64::new(0)));
+    let now = version.clone();
+    origin.on_call("/a", move |_, _| {
+        let n = now.load(SeqCst);
+        let says = "public, max-age=600, stale-while-revalidate=600";
+        css(text(n, 20_000))
+            .instead("ETag", format!("\"v{n}\""))
+            .instead("Cache-Control", says)
+            .field("xkey", "t")
+    });
+    let store = "[cache.coding]\nbudget = \"1GiB\"\n[disk]\nflush_interval = \"50ms\"\n\
+                 [[disk.folder]]\npath = \"store\"\nlimit = \"64MiB\"\n";
+    let rule =
+        "[[site.rule]]\nname = \"all\"\npath = \"/{module}\"\nmodule = \"{module}\"\nverdict = \"cache\"\n";
+    let mut edge = Edge::before(&origin, &format!("{rule}{store}")).await;
+    let asked = asks("/a", BROTLI);
+    for (n, what) in (0..).zip(PURGES) {
+        let old = until_coded(&edge, &asked, "br", &text(n, 20_000)).await;
+        version.store(n + 1, SeqCst);
+        edge.control("POST", "/v1/purges", what).await.expect(200);
+        if what.contains("soft") {
+            edge.ask(&asked).await.expect_body(200, &old.body);
+            edge.outcomes("stale", 1).await;
+            edge.settled().await;
+        } else if n % 2 == 1 {
+            edge.stop().await;
+            edge.start_again().await;
+        }
+        for _ in 0..2 {
+            let reply = edge.ask(&asked).await.expect(200);
+            assert!(decoded(&reply) == text(n + 1, 20_000), "{what}: {reply}");
+        }
+    }
+    assert_eq!(origin.hits("/a"), 1 + PURGES.len());
 }
 
 #[tokio::test]
