@@ -2,6 +2,7 @@
 
 use super::{Exit, Streams, run_with};
 use crate::{
+    access::Checks,
     control::{
         Control, NewToken, PurgeTarget, ReloadRefused, ReloadSummary, Tokens, UnknownTarget, UrlToPurge,
         router,
@@ -53,7 +54,13 @@ fn node(reload: Result<ReloadSummary, ReloadRefused>) -> Node {
     std::fs::write(&token_file, format!("{}\n", made.token)).unwrap();
     let control = Control {
         ledger: ledger.clone(),
-        checks: crate::access::Checks::new(),
+        forget: {
+            let checks = Checks::new();
+            Arc::new(move |forget| {
+                let number = checks.forget(forget);
+                Box::pin(async move { number })
+            })
+        },
         metrics,
         tokens: Arc::new(Tokens::load(Some(&tokens)).unwrap()),
         resolve_url: Arc::new(|url: &UrlToPurge<'_>| {

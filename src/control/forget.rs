@@ -65,7 +65,7 @@ pub(super) async fn forget(
     if (control.resolve_site)(&site).is_none() {
         return Err(Problem::unknown_site(&site));
     }
-    let number = control.checks.forget(Forget { site: site.clone(), content: content.clone(), learner });
+    let number = (control.forget)(Forget { site: site.clone(), content: content.clone(), learner }).await;
     tracing::info!(number, %who, site, content, ?learner, "forgot whom the LMS let in");
     Ok(Json(ForgetAnswer { number, applied: true }))
 }

@@ -31,7 +31,7 @@ pub use settings::ControlSettings;
 pub use tokens::{NewToken, TokenError, Tokens};
 pub use warm::{LONGEST_LIST, Warm, WarmCounts, WarmLine, WarmRequest};
 
-use crate::{access::Checks, ledger::Ledger, telemetry::Metrics};
+use crate::{access::Forget, ledger::Ledger, telemetry::Metrics};
 use axum::{Router, body::Body, extract::DefaultBodyLimit};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -50,8 +50,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Control {
     /// Where purges are written.
     pub ledger: Arc<Ledger>,
-    /// Whom the LMS let in.
-    pub checks: Arc<Checks>,
+    /// Forgets whom the LMS let in, in force when it returns; gives the number of it.
+    pub forget: ForgetAccess,
     /// What `/metrics` shows.
     pub metrics: Arc<Metrics>,
     /// Who may change something; read anew by the node's reload.
@@ -80,6 +80,8 @@ pub struct Control {
 pub type ResolveUrl = Arc<dyn Fn(&UrlToPurge<'_>) -> Result<PurgeTarget, UnknownTarget> + Send + Sync>;
 /// See [`Control::resolve_site`].
 pub type ResolveSite = Arc<dyn Fn(&str) -> Option<Vec<String>> + Send + Sync>;
+/// See [`Control::forget`].
+pub type ForgetAccess = Arc<dyn Fn(Forget) -> BoxFuture<'static, u64> + Send + Sync>;
 /// See [`Control::reload`].
 pub type Reload = Arc<dyn Fn() -> BoxFuture<'static, Result<ReloadSummary, ReloadRefused>> + Send + Sync>;
 

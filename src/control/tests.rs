@@ -42,7 +42,13 @@ fn node() -> Node {
     let reasons = Arc::new(Mutex::new(Vec::new()));
     let control = Control {
         ledger: ledger.clone(),
-        checks: Checks::new(),
+        forget: {
+            let checks = Checks::new();
+            Arc::new(move |forget| {
+                let number = checks.forget(forget);
+                Box::pin(async move { number })
+            })
+        },
         metrics,
         tokens: Arc::new(Tokens::load(Some(&file)).unwrap()),
         resolve_url: Arc::new(|url: &UrlToPurge<'_>| match url.host {

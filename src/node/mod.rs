@@ -51,7 +51,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
-use upgrade::{Door, Predecessor};
+use upgrade::{Door, Forgets, Predecessor};
 
 /// Descriptors beside those of clients and origins: files, the runtime's own.
 const SPARE_DESCRIPTORS: u64 = 1024;
@@ -81,6 +81,7 @@ struct Node {
     connections: Arc<Connections>,
     /// The listening sockets, for the process after this one.
     fds: ListenFds,
+    forgets: Arc<Forgets>,
     /// A new process is taking over.
     handing_over: AtomicBool,
     /// It is going to stop: `/readyz` says no.
@@ -133,8 +134,9 @@ pub fn run(file: PathBuf, config: Config, upgrade: bool) -> anyhow::Result<()> {
     let tiers = Tiers::new(memory, disk);
     let largest_folder = config.disk.folders.iter().map(|folder| folder.limit).max();
     let cache = config.cache.clone();
-    let fills =
-        Fills::new(tiers.clone(), ledger.clone(), Checks::new(), metrics.clone(), cache, largest_folder);
+    let checks = Checks::new();
+    let forgets = Arc::new(Forgets::new(checks.clone()));
+    let fills = Fills::new(tiers.clone(), ledger.clone(), checks, metrics.clone(), cache, largest_folder);
     let coder = Coder::start(&config.cache.coding, &fills, &tiers, &metrics.coding)
         .context("no thread can be had for coding")?;
     let sites = ArcSwap::from_pointee(reload::sites(&config, &origins, &ledger, &metrics)?);
@@ -151,6 +153,7 @@ pub fn run(file: PathBuf, config: Config, upgrade: bool) -> anyhow::Result<()> {
         certificates,
         connections,
         fds,
+        forgets,
         handing_over: AtomicBool::new(false),
         stopping: AtomicBool::new(false),
         stop: watch::Sender::new(false),
@@ -203,7 +206,13 @@ impl Node {
         let parts = self.edge.parts();
         Control {
             ledger: parts.ledger.clone(),
-            checks: parts.fills.checks().clone(),
+            forget: {
+                let forgets = self.forgets.clone();
+                Arc::new(move |forget| {
+                    let forgets = forgets.clone();
+                    Box::pin(async move { forgets.forget(forget).await })
+                })
+            },
             metrics: self.metrics.clone(),
             tokens: self.tokens.clone(),
             resolve_url: control::resolve_url(&self.edge),
@@ -318,7 +327,9 @@ impl Service for Upkeep {
         // Before the process before this one may end: its end must not be taken for the node's.
         supervisor::serving();
         if let Some(predecessor) = self.predecessor.take() {
-            predecessor.serving(self.node.edge.clone());
+            self.node.forgets.beside(predecessor.serving(self.node.edge.clone()));
+        } else {
+            self.node.forgets.beside(None);
         }
         let mut upkeep = tokio::time::interval(UPKEEP);
         let mut succeeded = pin!(self.node.succeeded(door));

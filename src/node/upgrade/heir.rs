@@ -1,19 +1,19 @@
 //! The new process: asks the running one for its sockets and its ledger. Blocks; nothing is served here yet.
 
 use super::{
-    HELLO, LEDGER, LINE_BYTES, LISTENING, NO, OPEN, SERVING, SOCKETS, YOURS, meeting_place, transfer_place,
+    Elder, HELLO, LEDGER, LINE_BYTES, LISTENING, NO, OPEN, SERVING, SOCKETS, YOURS, meeting_place,
+    transfer_place,
 };
-use crate::{cache::Key, edge::Edge};
+use crate::edge::Edge;
 use anyhow::{Context, bail};
 use pingora::server::ListenFds;
 use std::{
     collections::HashSet,
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// How long the running process may take to one step.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -73,20 +73,15 @@ impl Predecessor {
     }
 
     /// Learners are served here: the process before this one may finish what it has under way. What its last requests make
-    /// outdated is outdated here too.
-    pub(in crate::node) fn serving(mut self, edge: Edge) {
+    /// outdated is outdated here too; what it is told, it is told by what this gives, if it is not gone.
+    pub(in crate::node) fn serving(mut self, edge: Edge) -> Option<Elder> {
         // If it is gone by now, its connections have ended without our doing.
-        if let Err(error) = self.say(SERVING) {
-            return tracing::warn!(
-                "the process before this one was gone before it was told to end: {error:#}"
-            );
-        }
-        tokio::spawn(async move {
-            // Its end is the end of the upgrade.
-            if let Err(error) = hear_outdated(self.stream.into_inner(), edge).await {
-                tracing::debug!(%error, "the process before this one has ended");
-            }
-        });
+        let linked = self.say(SERVING).and_then(|()| Elder::of(self.stream.into_inner(), edge));
+        linked
+            .inspect_err(|error| {
+                tracing::warn!("the process before this one was gone before it was told to end: {error:#}");
+            })
+            .ok()
     }
 
     fn say(&mut self, line: &str) -> anyhow::Result<()> {
@@ -107,19 +102,6 @@ impl Predecessor {
                 None => bail!("the running node said {said:?} instead of {expected:?}"),
             },
         }
-    }
-}
-
-/// A key's length and bytes, answered by one byte when what is stored under it serves no more.
-async fn hear_outdated(stream: UnixStream, edge: Edge) -> io::Result<()> {
-    stream.set_nonblocking(true)?;
-    let mut stream = tokio::net::UnixStream::from_std(stream)?;
-    loop {
-        let length = stream.read_u32_le().await?;
-        let mut key = Vec::new();
-        (&mut stream).take(length.into()).read_to_end(&mut key).await?;
-        edge.outdate(&Key::from(key)).await;
-        stream.write_u8(1).await?;
     }
 }
 

@@ -5,30 +5,34 @@
 //!
 //! ```text
 //! new                        old
-//! lectern-upgrade 1     ->
+//! lectern-upgrade 2     ->
 //!                       <-   sockets    (sent through Pingora's transfer, by a socket of its own)
 //! listening             ->              (what is not handed over is bound; nothing is accepted yet)
 //!                       <-   ledger     (written to the end, closed, lock given up; purges get 503)
 //! open                  ->              (replayed; the new process could acknowledge a purge now, if it accepted)
 //!                       <-   yours      (from here on the old process only relays, and gives up the disk tier)
 //! serving               ->              (the old process accepts no more, and finishes what is under way)
-//!                       <-   keys       (of what unsafe methods that end in the old process make outdated)
 //! ```
+//!
+//! From then on both tell each other what concerns them both, until the old process ends ([`link`]).
 //!
 //! So no answer of the old process is older than a purge that the new one acknowledged. If the new process ends before its
 //! last line the old one takes the ledger back, with what may have been written to it meanwhile, and then goes on as before.
 
 mod heir;
+mod link;
 mod offspring;
 mod testator;
 
 pub(super) use heir::{Predecessor, close_unclaimed};
+use link::Elder;
+pub(super) use link::Forgets;
 pub(super) use testator::Door;
 
 use std::path::{Path, PathBuf};
 
 /// First line of the new process; the number changes with the meaning of the lines.
-const HELLO: &str = "lectern-upgrade 1";
+const HELLO: &str = "lectern-upgrade 2";
 const SOCKETS: &str = "sockets";
 const LISTENING: &str = "listening";
 const LEDGER: &str = "ledger";

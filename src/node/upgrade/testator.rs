@@ -1,10 +1,10 @@
 //! The old process: hands its sockets and its ledger to a new one, and goes on as before if that one fails.
 
 use super::{
-    HELLO, LEDGER, LINE_BYTES, LISTENING, NO, OPEN, SERVING, SOCKETS, YOURS, folder, meeting_place,
+    HELLO, LEDGER, LINE_BYTES, LISTENING, NO, OPEN, SERVING, SOCKETS, YOURS, folder, link, meeting_place,
     transfer_place,
 };
-use crate::{edge::Outdated, ledger::LedgerError, node::Node};
+use crate::{ledger::LedgerError, node::Node};
 use anyhow::{Context, bail, ensure};
 use std::{
     fs::{self, DirBuilder, Permissions},
@@ -15,9 +15,8 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt as _, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
-    sync::mpsc,
 };
 
 /// How long the new process may take to say who it is, and to listen.
@@ -76,7 +75,7 @@ impl Node {
         };
         let ((), serves) = tokio::join!(self.give_disk_up(), serves);
         serves?;
-        tokio::spawn(heir.tell(outdated));
+        tokio::spawn(link::younger(heir.stream.into_inner(), outdated, self.forgets.clone()));
         Ok(())
     }
 
@@ -154,23 +153,6 @@ impl Heir {
             said if said == expected => Ok(()),
             "" => bail!("the new process ended before it said {expected:?}; its own last line says why"),
             said => bail!("the new process said {said:?} instead of {expected:?}"),
-        }
-    }
-
-    /// Tells it what requests that ended here have made outdated: a key's length and bytes, answered by one byte.
-    async fn tell(mut self, mut outdated: mpsc::Receiver<Outdated>) {
-        while let Some(Outdated { key, heard }) = outdated.recv().await {
-            let key = key.as_bytes();
-            let told = async {
-                self.stream.write_u32_le(key.len() as u32).await?;
-                self.stream.write_all(key).await?;
-                self.stream.flush().await?;
-                self.stream.read_u8().await
-            };
-            match told.await {
-                Ok(_) => _ = heard.send(()),
-                Err(error) => return tracing::warn!(%error, "the new process hears nothing any more"),
-            }
         }
     }
 

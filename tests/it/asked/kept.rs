@@ -182,6 +182,37 @@ async fn who_is_forgotten_reads_no_further() {
 }
 
 #[tokio::test]
+async fn who_is_forgotten_while_a_new_process_takes_over_reads_no_further_in_an_old_one() {
+    let long = Film::new(7, 24 << 20);
+    let (moodle, mut oldest) = school_with("", "[node]\nthreads = 2\nupgrade_deadline = \"5m\"\n").await;
+    moodle.publishes_film(LECTURE, &long);
+    let (student, outsider) = (moodle.signs_in("student"), moodle.signs_in("outsider"));
+    oldest.ask(&of(&student, LECTURE)).await.expect_body(200, long.bytes(0, long.length));
+    let begin = async |edge: &Edge| {
+        let mut client = edge.client().await;
+        client.send(&of(&student, LECTURE).bytes()).await;
+        let reply = client.head("GET").await;
+        (client, reply)
+    };
+    let (mut first, mut first_reply) = begin(&oldest).await;
+    let mut older = oldest.upgrade().await;
+    older.ask(&of(&student, LECTURE)).await.expect(200);
+    let (mut second, mut second_reply) = begin(&older).await;
+    let edge = older.upgrade().await;
+    forget(&edge, r#","content":"99""#).await;
+    forget(&edge, "").await;
+    for (client, reply) in [(&mut first, &mut first_reply), (&mut second, &mut second_reply)] {
+        client.rest(reply).await;
+        assert!(matches!(reply.end, End::Unclean(_)) && (reply.body.len() as u64) < long.length, "{reply}");
+    }
+    // Both had nothing else under way.
+    assert_eq!((oldest.ended().await.code(), older.ended().await.code()), (Some(0), Some(0)));
+    forget(&edge, "").await;
+    edge.ask(&of(&outsider, LECTURE)).await.expect(303);
+    edge.ask(&of(&student, LECTURE)).await.expect_body(200, long.bytes(0, long.length));
+}
+
+#[tokio::test]
 async fn an_lms_that_cannot_be_asked_lets_in_nobody_or_by_the_last_yes() {
     for (asked, status) in [("keep = \"0s\"", 502), ("keep = \"0s\"\nunreachable = \"1h\"", 200)] {
         let (moodle, edge) = school_with(asked, "").await;

@@ -25,7 +25,7 @@ fn begin_and_die(folder: &Path, steps: usize, with_ledger: impl FnOnce()) {
     let mut stream = BufReader::new(UnixStream::connect(folder.join("upgrade/node.sock")).unwrap());
     let mut line = String::new();
     let mut with_ledger = Some(with_ledger);
-    for (step, said) in ["lectern-upgrade 1", "listening", "open"].into_iter().enumerate() {
+    for (step, said) in ["lectern-upgrade 2", "listening", "open"].into_iter().enumerate() {
         if steps == 2 * step {
             return;
         }
