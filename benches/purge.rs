@@ -6,7 +6,7 @@
 
 use criterion::Criterion;
 use lectern::{
-    http_caching::Tags,
+    http_caching::{LISTS, Tags},
     ledger::{About, Projection, Projector, Purge, Record, SiteMarks, Standing, Subject},
 };
 use std::{
@@ -55,7 +55,9 @@ struct Stored {
 
 fn stored(at: u64) -> Stored {
     let tags = ["all", "course-7"].map(Box::from).into_iter().chain([format!("unit-{at}").into()]);
-    Stored { path: path(at), tags: Tags::new(Vec::new(), tags.collect(), None), checked: AtomicU64::new(0) }
+    let mut lists: [_; LISTS] = Default::default();
+    lists[LISTS - 2] = tags.collect();
+    Stored { path: path(at), tags: Tags::new(lists, None), checked: AtomicU64::new(0) }
 }
 
 /// As a hit asks: the memo first.

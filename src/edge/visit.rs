@@ -264,6 +264,7 @@ impl Visit {
             span: self.span(),
             learner: self.learner.clone(),
             leave: self.leave.clone(),
+            named: route.site.marks.named(),
             current: None,
         }
     }

@@ -208,7 +208,8 @@ pub(super) fn freshened(
         requested: head.requested,
         received: head.received,
     };
-    let tags = old.tags.updated(Tags::taken(&mut merged.headers, sent.module()));
+    // Its own fields have none of them: those stand with it.
+    let tags = old.tags.updated(&mut merged.headers, sent.module());
     let directives = Directives::said_to(sent.targets, &merged.headers);
     may_keep(&merged, sent, &directives).ok()?;
     let freshness = freshness_of(head, old.status, &merged.headers, sent, &directives);

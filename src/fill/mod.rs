@@ -190,7 +190,7 @@ impl Fills {
                 Phase::Freshened(stored, _)
                     if !began
                         && leaves < LEAVES
-                        && self.ledger.outdated_by_name(&wanted.site.marks, &stored.tags, stored.born) =>
+                        && self.is_purged_by_name(&wanted, &stored.tags, stored.born) =>
                 {
                     leaves += 1;
                     fill.cover();
@@ -369,8 +369,13 @@ impl Fills {
 
     /// Whether what a fill brings is outdated by what its head names it by, which nobody knew who joined it before.
     fn is_outdated_by_name(&self, wanted: &Wanted<'_>, head: &FillHead) -> bool {
-        self.is_covered_by_group(wanted.key, head)
-            || self.ledger.outdated_by_name(&wanted.site.marks, &head.tags, head.born)
+        self.is_covered_by_group(wanted.key, head) || self.is_purged_by_name(wanted, &head.tags, head.born)
+    }
+
+    /// The same, by a record. One that came after the request may be answered with what it covers: so however many come while a
+    /// fill is under way, who waits leaves it for one that began after the request, and no other.
+    fn is_purged_by_name(&self, wanted: &Wanted<'_>, tags: &Tags, born: Number) -> bool {
+        wanted.named > born.n && self.ledger.outdated_by_name(&wanted.site.marks, tags, born)
     }
 
     /// Whether a record covers what was born so and has these tags.

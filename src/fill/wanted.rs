@@ -50,6 +50,10 @@ pub struct Wanted<'a> {
     pub learner: Option<Arc<Learner>>,
     /// Leave to have what is stored or brought for others. Without it there is only what her own request brings.
     pub leave: Option<Leave>,
+    /// [`SiteMarks::named`] at some time after the request came whole: what was purged by name later does not disturb it.
+    ///
+    /// [`SiteMarks::named`]: crate::ledger::SiteMarks::named
+    pub named: u64,
     /// The validator that the LMS has just named to her as current.
     pub current: Option<HeaderValue>,
 }

@@ -32,6 +32,6 @@ pub use freshness::{Freshness, Lifetime, Source, parse_http_date};
 pub use range::{ContentRange, Requested, Resolved, Spec};
 pub use status_field::Fwd;
 pub use storable::{Exchange, NotStorable, may_store};
-pub use tags::{Tags, strip as strip_tags};
+pub use tags::{LISTS, Tags, strip as strip_tags};
 pub use validate::{Condition, EntityTag};
 pub use vary::{SelectingValue, Vary};

@@ -146,8 +146,17 @@ impl SiteMarks {
         self.touched.load(Ordering::Acquire)
     }
 
+    /// The highest record that covers by a name that only the origin's answer tells.
+    pub fn named(&self) -> u64 {
+        self.highest(Kind::Tag).max(self.highest(Kind::Module))
+    }
+
+    fn highest(&self, kind: Kind) -> u64 {
+        self.kinds[kind as usize].load(Ordering::Acquire)
+    }
+
     fn has_above(&self, kind: Kind, born: u64) -> bool {
-        self.kinds[kind as usize].load(Ordering::Acquire) > born
+        self.highest(kind) > born
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Covering, Projection, Projector, Standing, Subject};
 use crate::{
-    http_caching::Tags,
+    http_caching::{LISTS, Tags},
     ledger::{About, Purge, Record},
 };
 use std::{
@@ -29,7 +29,9 @@ fn projector(bound: usize) -> (Arc<Projection>, Projector) {
 }
 
 fn tagged(tags: &[&str], module: Option<&str>) -> Tags {
-    Tags::new(Vec::new(), tags.iter().map(|tag| Box::from(*tag)).collect(), module.map(Box::from))
+    let mut lists: [_; LISTS] = Default::default();
+    lists[LISTS - 2] = tags.iter().map(|tag| Box::from(*tag)).collect();
+    Tags::new(lists, module.map(Box::from))
 }
 
 fn subject<'a>(path: &'a str, query: Option<&'a str>) -> Subject<'a> {

@@ -29,7 +29,7 @@ class Adapter(Base):
     name = 'lectern'
     # What works today. A case that needs more is reported as `na`.
     caps = {'cache', 'collapse', 'tls', 'h2', 'h2c', 'mem_limit', 'revalidate', 'swr', 'sie', 'stale_if_error', 'negative_ttl', 'negative_cap',
-            'multi_host', 'forced_ttl', 'purge', 'purge_all', 'h2_origin', 'origin_max', 'reload', 'websocket', 'upload',
+            'multi_host', 'forced_ttl', 'purge', 'purge_prefix', 'purge_tag', 'purge_all', 'h2_origin', 'origin_max', 'reload', 'websocket', 'upload',
             'mounts', 'metrics', 'certs', 'dns', 'slices', 'disk', 'disk_limit', 'restart_keeps_cache'}
 
     def __init__(self, *args, **named):
@@ -169,6 +169,12 @@ access = {quoted(os.path.join(self.tmp, 'access.log'))}
     async def purge(self, host, target, scheme='http', tls=False):
         scheme = 'https' if tls else scheme
         return await self._purge({'kind': 'url', 'url': f'{scheme}://{host}{target}'})
+
+    async def purge_prefix(self, host, prefix):
+        return await self._purge({'kind': 'prefix', 'url': f'http://{host}{prefix}'})
+
+    async def purge_tag(self, tag, host=None):
+        return await self._purge({'kind': 'tag', 'tag': tag, 'site': 'all'})
 
     async def purge_all(self, host=None):
         return await self._purge({'kind': 'site', 'site': 'all'})

@@ -236,7 +236,8 @@ async fn g20_a_304_from_before_the_purge_brings_nothing_back() {
             (_, 0) => {
                 Answer::storable("old").instead("Cache-Control", "public, max-age=1").field("xkey", "t")
             }
-            (Some(_), _) => Answer::new(304, "").field("ETag", "\"v1\"").behind(&waits),
+            // What it was purged as it is called no more: that saves it from nothing.
+            (Some(_), _) => Answer::new(304, "").field("ETag", "\"v1\"").field("xkey", "u").behind(&waits),
             (None, _) => Answer::storable("new").instead("ETag", "\"v2\""),
         });
         let edge = Edge::before(&origin, MODULES).await;
@@ -311,33 +312,83 @@ async fn g20_a_refresh_in_the_background_from_before_the_purge_brings_nothing_ba
 }
 
 #[tokio::test]
-async fn a_304_names_tags_anew_and_what_it_is_silent_of_stays() {
+async fn a_304_names_tags_anew_field_by_field_and_what_it_is_silent_of_stays() {
     let origin = Origin::start().await;
-    for (path, again) in [("/silent", ""), ("/renamed", "b")] {
-        origin.on_call(path, move |seen, n| {
+    // Named `a` by xkey, then by a field of two 304s `b` and `c`; what that field said before the last one counts still.
+    let table = [
+        ("", "a", true),
+        ("cache-tag", "a", true),
+        ("cache-tag", "b", true),
+        ("cache-tag", "c", true),
+        ("xkey", "a", false),
+        ("xkey", "b", true),
+        ("xkey", "c", true),
+        ("xkey", "d", false),
+    ];
+    let edge = Edge::before(&origin, "").await;
+    for (row, (field, tag, covered)) in table.into_iter().enumerate() {
+        let path = format!("/{row}");
+        origin.on_call(&path, move |seen, n| {
             let answer = match seen.field("if-none-match") {
-                Some(_) if again.is_empty() => Answer::new(304, ""),
-                Some(_) => Answer::new(304, "").field("Cache-Tag", again),
+                Some(_) if field.is_empty() => Answer::new(304, ""),
+                Some(_) => Answer::new(304, "").field(field, ["a", "b", "c"][n]),
                 None => Answer::new(200, n.to_string()).field("xkey", "a"),
             };
-            let age = if n == 0 { "1000" } else { "0" };
+            let age = if n < 2 { "1000" } else { "0" };
             answer.field("ETag", "\"v\"").field("Cache-Control", "public, max-age=600").field("Age", age)
         });
-    }
-    let edge = Edge::before(&origin, "").await;
-    let tag = async |tag| purge(&edge, &json!({"kind": "tag", "tag": tag, "site": "lms"})).await;
-    for path in ["/silent", "/renamed"] {
-        for _ in 0..2 {
-            edge.get(path).await.expect_body(200, "0");
+        for _ in 0..4 {
+            edge.get(&path).await.expect_body(200, "0");
         }
-        assert_eq!(origin.hits(path), 2, "{path}: freshened");
+        assert_eq!(origin.hits(&path), 3, "{path}: freshened twice");
+        purge(&edge, &json!({"kind": "tag", "tag": tag, "site": "lms"})).await;
+        let body = if covered { "3" } else { "0" };
+        edge.get(&path).await.expect_body(200, body);
+        assert_eq!(origin.hits(&path), if covered { 4 } else { 3 }, "{field} {tag}");
     }
-    tag("a").await;
-    edge.get("/silent").await.expect_body(200, "2");
-    edge.get("/renamed").await.expect_body(200, "0");
-    tag("b").await;
-    edge.get("/renamed").await.expect_body(200, "2");
-    edge.outcomes("hit", 1).await;
+    edge.outcomes("hit", 8 + 2).await;
+}
+
+#[tokio::test]
+async fn g21_however_many_tags_are_purged_who_waits_leaves_for_one_younger_fill() {
+    let (origin, first, second) = (Origin::start().await, Gate::new(), Gate::new());
+    let tagged = |body: &str, gate: &Gate| Answer::storable(body).field("xkey", "t").behind(gate);
+    origin.on_each("/a", vec![tagged("0", &first), tagged("1", &second), tagged("2", &second)]);
+    origin.on("/ping", Answer::storable("ping"));
+    let edge = Edge::before(&origin, "").await;
+    let h2 = edge.h2().await;
+    // Streams of one connection begin in order: the answer to the last tells that the others are on their way.
+    let come = async || {
+        let mut waiting = Vec::new();
+        for _ in 0..20 {
+            waiting.push(h2.open(&Request::get("/a")).await.unwrap());
+        }
+        h2.get("/ping").await.expect_body(200, "ping");
+        waiting
+    };
+    let storm = async || {
+        for n in 0..10 {
+            for tag in ["t", "other", &format!("other-{n}")] {
+                purge(&edge, &json!({"kind": "tag", "tag": tag, "site": "lms"})).await;
+            }
+        }
+    };
+    let before = come().await;
+    storm().await;
+    let after = come().await;
+    storm().await;
+    first.open();
+    second.arrived(1).await;
+    storm().await;
+    second.open();
+    for stream in before {
+        stream.reply().await.expect_body(200, "0");
+    }
+    for stream in after {
+        stream.reply().await.expect_body(200, "1");
+    }
+    assert_eq!(origin.hits("/a"), 2);
+    edge.outcomes("joined", 19 + 19).await;
 }
 
 #[tokio::test]

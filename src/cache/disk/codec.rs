@@ -5,7 +5,7 @@
 
 use crate::{
     cache::{Body, ChunkId, DiskError, Key, Selecting, Slot, StoredParts, StoredResponse},
-    http_caching::{Freshness, SelectingValue, Tags},
+    http_caching::{Freshness, LISTS, SelectingValue, Tags},
     ledger::{Identity, Number},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -205,7 +205,7 @@ fn put_response(out: &mut Vec<u8>, stored: &StoredResponse) {
 }
 
 fn put_tags(out: &mut Vec<u8>, tags: &Tags) {
-    for names in [tags.groups(), tags.tags()] {
+    for names in (0..LISTS).map(|list| tags.list(list)) {
         put_count(out, names.len());
         names.iter().for_each(|name| put_long(out, name.as_bytes()));
     }
@@ -306,12 +306,12 @@ fn read_tags(rest: &mut Bytes<'_>, has_module: bool) -> Result<Tags, DiskError> 
     let text = |rest: &mut Bytes<'_>| -> Result<Box<str>, DiskError> {
         std::str::from_utf8(rest.long()?).map(Box::from).map_err(|_| WRONG)
     };
-    let mut names = || -> Result<Vec<Box<str>>, DiskError> {
+    let mut lists: [Vec<Box<str>>; LISTS] = Default::default();
+    for names in &mut lists {
         let count = u16::from_le_bytes(rest.array()?);
-        (0..count).map(|_| text(rest)).collect()
-    };
-    let (groups, tags) = (names()?, names()?);
-    Ok(Tags::new(groups, tags, has_module.then(|| text(rest)).transpose()?))
+        *names = (0..count).map(|_| text(rest)).collect::<Result<_, _>>()?;
+    }
+    Ok(Tags::new(lists, has_module.then(|| text(rest)).transpose()?))
 }
 
 fn read_selecting(rest: &mut Bytes<'_>) -> Result<Selecting, DiskError> {

@@ -67,8 +67,14 @@ pub(in crate::cache::disk) fn stored(body: &Arc<Body>, language: &'static str) -
             stale_if_error: u64::MAX,
         },
         born: Number { identity: Identity([7; 16]), n: 42 },
-        tags: Tags::new(vec!["g 1".into()], vec!["course-7".into(), "all".into()], Some("physics".into())),
+        tags: tags(),
     }))
+}
+
+/// One name and more of each list.
+fn tags() -> Tags {
+    let list = |at: usize| (0..at + 1).map(|name| format!("{at} {name}").into()).collect();
+    Tags::new(std::array::from_fn(list), Some("physics".into()))
 }
 
 /// A slot of these bodies, each for another language.
