@@ -23,6 +23,9 @@ use crate::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use std::{sync::Arc, time::Duration};
 
+/// So long a failure that says how long it may be stored is fresh, unless a rule says it (G22): an origin that recovers is asked.
+const FAILURE: Duration = Duration::from_secs(10);
+
 /// What is made of an answer.
 pub(super) struct Decision {
     pub head: FillHead,
@@ -280,6 +283,9 @@ fn freshness_of(
     let lifetime = freshness::lifetime(status, headers, directives, date);
     let initial_age = freshness::initial_age(&head.headers, head.requested, head.received);
     let mut freshness = Freshness::new(lifetime, directives, initial_age, head.received);
+    if is_failure(status) && sent.policy.is_none_or(|policy| policy.negative_lifetime.is_none()) {
+        shorten(&mut freshness, FAILURE);
+    }
     let Some(policy) = sent.policy else { return freshness };
     if sent.asked && freshness::explicit_lifetime(headers, directives, date).is_none() {
         // What came with somebody's credentials is never fresh by a guess.
@@ -292,7 +298,7 @@ fn freshness_of(
     if status.as_u16() >= 400
         && let Some(limit) = policy.negative_lifetime
     {
-        freshness.lifetime = freshness.lifetime.min(limit.as_secs().saturating_add(initial_age));
+        shorten(&mut freshness, limit);
     }
     let set = |window: &mut u64, by_rule: Option<Duration>| {
         if let Some(by_rule) = by_rule {
@@ -302,6 +308,11 @@ fn freshness_of(
     set(&mut freshness.stale_while_revalidate, policy.stale_while_revalidate);
     set(&mut freshness.stale_if_error, policy.stale_if_error);
     freshness
+}
+
+/// Ends it so long after it came at the latest.
+fn shorten(freshness: &mut Freshness, limit: Duration) {
+    freshness.lifetime = freshness.lifetime.min(limit.as_secs().saturating_add(freshness.initial_age));
 }
 
 /// The validators a later condition may use, as the rule trusts them.

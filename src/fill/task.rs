@@ -12,7 +12,7 @@ use crate::{
         slice::Source,
     },
     http_caching::{Freshness, Tags, freshen, partial},
-    ledger::{Number, Subject},
+    ledger::{Number, Standing, Subject},
     origin::{Exchange, Head, Origin, OriginBody, OriginError, OriginRequest},
     rules::Policy,
     site::{Mounted, Site},
@@ -338,7 +338,7 @@ async fn answered(
         _ => None,
     };
     let length = part.map(|part| part.length).or(body.length());
-    let Decision { head, storable } = decide::decide(
+    let decision = decide::decide(
         head,
         &fill.ask,
         fill.born,
@@ -347,6 +347,7 @@ async fn answered(
         |again| fills.limit(again),
         &fills.settings.coding,
     );
+    let Decision { head, storable } = spare_what_is_good(fills, fill, decision);
     if let Err(word) = storable {
         fills.metrics.not_stored.with_label_values(&[word]).inc();
         // What is said to one learner alone says nothing of what is stored for others.
@@ -387,6 +388,24 @@ async fn answered(
     let head = Arc::new(head);
     fill.phase.send_replace(Phase::Head(head.clone()));
     Some((head, run))
+}
+
+/// A failure is not stored in the place of what may serve again, be it stale (G22).
+fn spare_what_is_good(fills: &Fills, fill: &Fill, mut decision: Decision) -> Decision {
+    let ask = &fill.ask;
+    let good = |stored: &StoredResponse| {
+        let subject = Subject { path: &ask.path, query: ask.query.as_deref(), tags: &stored.tags };
+        !decide::is_failure(stored.status)
+            && fills.ledger.standing(&ask.site.marks, &subject, stored.born) != Standing::Outdated
+            && !fills.groups.covers(&ask.key, stored)
+    };
+    let slot = fills.tiers.slot(&ask.key);
+    let there = slot.as_ref().and_then(|slot| slot.select(&ask.request.headers)).or(ask.replaces.as_ref());
+    if decide::is_failure(decision.head.status) && there.is_some_and(|stored| good(stored)) {
+        decision.storable = decision.storable.and(Err("failure"));
+        decision.head.kept = false;
+    }
+    decision
 }
 
 /// What the LMS said to the learner in whose name it was asked is remembered, or forgotten.

@@ -29,7 +29,7 @@ pub struct Policy {
     /// Statuses `lifetime` speaks for; empty: 200 only.
     pub statuses: Vec<StatusCode>,
     /// Longest freshness lifetime of a 4xx or 5xx answer at the edge, whatever `lifetime` and the origin say (a real
-    /// Kolibri lets its 404 live for a year).
+    /// Kolibri lets its 404 live for a year). None: what the origin says, but ten seconds for a 5xx.
     pub negative_lifetime: Option<Duration>,
     /// How long a stale response may serve while a fill brings a new one.
     pub stale_while_revalidate: Option<Duration>,

@@ -1,6 +1,12 @@
 //! What is stale serves within its windows only, and never what was withdrawn (RFC 9111 §4.2.4, RFC 5861; G17).
 
-use crate::support::{answer::Answer, edge::Edge, gate::Gate, message::Request, origin::Origin};
+use crate::support::{
+    answer::Answer,
+    edge::Edge,
+    gate::Gate,
+    message::Request,
+    origin::{Origin, Seen},
+};
 
 fn rule(keys: &str) -> String {
     format!("[[site.rule]]\nname = \"all\"\nprefix = \"/\"\nverdict = \"cache\"\n{keys}\n")
@@ -359,4 +365,50 @@ async fn only_if_cached_never_reaches_the_origin() {
     assert_eq!(origin.hits("/a"), 1);
     edge.outcomes("refused", 1).await;
     edge.outcomes("hit", 1).await;
+}
+
+#[tokio::test]
+async fn g22_a_failure_that_may_be_stored_replaces_nothing_good_and_is_asked_about_again_soon() {
+    let origin = Origin::start().await;
+    let broken = || Answer::new(500, "broken").field("Cache-Control", "public, max-age=3600");
+    let again = |seen: &Seen| match seen.field("if-none-match") {
+        Some(_) => Answer::new(304, "").field("ETag", "\"v1\"").field("Cache-Control", "max-age=600"),
+        None => new("new"),
+    };
+    for (path, window) in [("/stale", ""), ("/soft", ", stale-while-revalidate=600"), ("/hard", "")] {
+        origin.on_call(path, move |seen, n| match n {
+            0 if path == "/stale" => stale("old", window),
+            0 => Answer::storable("old").instead("Cache-Control", format!("max-age=600{window}")),
+            1 => broken(),
+            _ => again(seen),
+        });
+    }
+    origin.on_call("/cold", move |seen, n| if n == 0 { broken().field("Age", "3000") } else { again(seen) });
+    let edge = Edge::before(&origin, "").await;
+    for path in ["/stale", "/soft", "/hard"] {
+        edge.get(path).await.expect_body(200, "old");
+    }
+    edge.get("/stale").await.expect_body(500, "broken");
+    edge.get("/stale").await.expect_body(200, "old");
+    assert_eq!(origin.last("/stale").field("if-none-match"), Some("\"v1\""), "it still stood");
+    for (path, soft) in [("/soft", true), ("/hard", false)] {
+        let what = format!(r#"{{"kind":"url","url":"http://lms.example{path}","soft":{soft}}}"#);
+        edge.control("POST", "/v1/purges", &what).await.expect(200);
+    }
+    for hits in [2, 3] {
+        edge.get("/soft").await.expect_body(200, "old");
+        origin.reached("/soft", hits).await;
+        edge.settled().await;
+    }
+    edge.get("/soft").await.expect_body(200, "new");
+    // Where nothing good stands it is stored, and not for long.
+    for path in ["/hard", "/cold"] {
+        edge.get(path).await.expect_body(500, "broken");
+        let reply = edge.get(path).await.expect_body(500, "broken");
+        let told = reply.field("cache-status").unwrap();
+        let ttl = told.strip_prefix("lectern; hit; ttl=").and_then(|ttl| ttl.parse::<i64>().ok());
+        assert!(ttl.is_some_and(|ttl| ttl <= 10), "{reply}");
+    }
+    edge.outcomes("stale", 2).await;
+    edge.outcomes("hit", 3).await;
 }
