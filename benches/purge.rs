@@ -15,6 +15,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::UNIX_EPOCH,
 };
 
 /// The edge's own.
@@ -74,7 +75,7 @@ fn hit(projection: &Projection, marks: &SiteMarks, stored: &Stored, born: u64) -
 }
 
 fn first(projection: &Projection, marks: &SiteMarks, stored: &Stored, born: u64) -> bool {
-    let subject = Subject { path: &stored.path, query: None, tags: &stored.tags };
+    let subject = Subject { path: &stored.path, query: None, tags: &stored.tags, came: UNIX_EPOCH };
     projection.standing(marks, &subject, born) == Standing::Current
 }
 

@@ -80,6 +80,11 @@ impl Key {
         Key::of(flags, [scope, host, path, &format!("{source:032x} {} {}", coding.as_str(), effort.as_str())])
     }
 
+    /// Whether it names a coded variant.
+    pub fn is_coded(&self) -> bool {
+        self.0.first().is_some_and(|flags| flags & CODED != 0)
+    }
+
     /// Bytes of the key.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -127,6 +127,15 @@ pub enum Use {
 }
 
 impl Use {
+    /// The same of what is not kept beyond `until`, which is to come.
+    pub fn no_longer_than(self, until: SystemTime, now: SystemTime) -> Use {
+        let left = until.duration_since(now).unwrap_or_default().as_secs().max(1);
+        match self {
+            Use::Fresh { ttl } => Use::Fresh { ttl: ttl.min(i64::try_from(left).unwrap_or(i64::MAX)) },
+            other => other,
+        }
+    }
+
     fn of(freshness: &Freshness, wishes: &RequestDirectives, now: SystemTime) -> Use {
         if freshness.is_fresh(wishes, now) {
             Use::Fresh { ttl: freshness.ttl(now) }

@@ -1,7 +1,7 @@
 //! `lectern purge`: exit code 0 means that the purge is in force, and nothing else does.
 
 use super::{Exit, Streams, call::Node};
-use crate::control::{How, PurgeAnswer, PurgeRequest, What};
+use crate::control::{Counts, How, PurgeAnswer, PurgeRequest, SETTLE, What};
 use clap::Args;
 
 #[derive(Args)]
@@ -32,6 +32,12 @@ pub(super) struct Purge {
     /// Make stale what is covered, not absent: it may serve while a new one is fetched, or while the origin fails.
     #[arg(long)]
     soft: bool,
+    /// Seconds after it in which the origin may still send what is old: what comes in them is kept until their end only.
+    #[arg(long, value_name = "SECONDS", default_value_t = SETTLE)]
+    settle: u16,
+    /// Purge nothing, and tell how many stored responses it would be.
+    #[arg(long)]
+    dry_run: bool,
     /// Why; kept in the ledger.
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
@@ -44,7 +50,8 @@ pub(super) struct Purge {
 
 impl Purge {
     pub(super) fn run(self, streams: &mut Streams<'_>) -> Exit {
-        let how = How { soft: self.soft, reason: self.reason.clone() };
+        let Purge { soft, settle, dry_run, .. } = self;
+        let how = How { soft, settle, dry_run, reason: self.reason.clone() };
         let Some(what) = self.what() else {
             let text = "name one of: a URL, --prefix, --tag, --module, --site, --scope, --all";
             return streams.fail(Exit::Usage, format_args!("{text}"));
@@ -53,6 +60,12 @@ impl Purge {
         let fields: Vec<_> =
             self.idempotency_key.iter().map(|key| ("idempotency-key", key.as_str())).collect();
         match self.node.post_with::<PurgeAnswer>("/v1/purges", &request, &fields, streams) {
+            Ok(PurgeAnswer { dry_run: Some(counts), .. }) if dry_run => {
+                let Counts { at_least, at_most } = counts;
+                streams
+                    .say(format_args!("not purged: at least {at_least} stored responses, at most {at_most}"));
+                Exit::Done
+            }
             Ok(answer) if answer.applied && answer.repeated => {
                 let PurgeAnswer { number, ledger, .. } = answer;
                 streams.say(format_args!("applied: number {number}, ledger {ledger}, asked before"));

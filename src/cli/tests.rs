@@ -32,7 +32,7 @@ fn lectern(args: &[&str]) -> (Exit, String, String) {
 }
 
 fn subject<'a>(path: &'a str, query: Option<&'a str>) -> Subject<'a> {
-    Subject { path, query, tags: Tags::NONE }
+    Subject { path, query, tags: Tags::NONE, came: std::time::UNIX_EPOCH }
 }
 
 struct Node {
@@ -71,6 +71,7 @@ fn node(reload: Result<ReloadSummary, ReloadRefused>) -> Node {
                 query: url.query.map(Into::into),
             })
         }),
+        count: Arc::new(|_| Box::pin(async { crate::control::Counts { at_least: 1, at_most: 2 } })),
         resolve_scope: Arc::new(|scope: &str| (scope == "themes").then(|| vec!["lms".into()])),
         names_modules: Arc::new(|site: &str| site == "lms"),
         resolve_site: Arc::new(|site: &str| (site == "lms").then(|| vec!["lms".into()])),

@@ -25,13 +25,19 @@ pub use health::Readiness;
 pub use ledger::{LedgerPage, RecordTold};
 pub use openapi::openapi_json;
 pub use problem::{Problem, UPGRADING};
-pub use purge::{How, PurgeAnswer, PurgeRequest, PurgeTarget, UnknownTarget, UrlToPurge, What};
+pub use purge::{
+    Counts, How, PurgeAnswer, PurgeRequest, PurgeTarget, SETTLE, UnknownTarget, UrlToPurge, What,
+};
 pub use reload::{ReloadRefused, ReloadSummary};
 pub use settings::ControlSettings;
 pub use tokens::{NewToken, TokenError, Tokens};
 pub use warm::{LONGEST_LIST, Warm, WarmCounts, WarmLine, WarmRequest};
 
-use crate::{access::Forget, ledger::Ledger, telemetry::Metrics};
+use crate::{
+    access::Forget,
+    ledger::{Ledger, Record},
+    telemetry::Metrics,
+};
 use axum::{Router, body::Body, extract::DefaultBodyLimit};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -64,6 +70,8 @@ pub struct Control {
     pub resolve_scope: ResolveSite,
     /// Whether a rule of a site, or of one that shares with it, names modules.
     pub names_modules: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// How many stored responses a record would cover.
+    pub count: Count,
     /// Loads, checks, builds, swaps. At an error nothing was changed.
     pub reload: Reload,
     /// What would become of a request; changes nothing.
@@ -82,6 +90,8 @@ pub type ResolveUrl = Arc<dyn Fn(&UrlToPurge<'_>) -> Result<PurgeTarget, Unknown
 pub type ResolveSite = Arc<dyn Fn(&str) -> Option<Vec<String>> + Send + Sync>;
 /// See [`Control::forget`].
 pub type ForgetAccess = Arc<dyn Fn(Forget) -> BoxFuture<'static, u64> + Send + Sync>;
+/// See [`Control::count`].
+pub type Count = Arc<dyn Fn(Record) -> BoxFuture<'static, Counts> + Send + Sync>;
 /// See [`Control::reload`].
 pub type Reload = Arc<dyn Fn() -> BoxFuture<'static, Result<ReloadSummary, ReloadRefused>> + Send + Sync>;
 

@@ -101,20 +101,40 @@ pub(super) struct Waits {
 }
 
 /// How it is purged, and why.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct How {
     /// What is covered becomes stale, not gone: it may serve while a new one is fetched, or while the origin fails, for as long
     /// as rule or origin allow that of what is stale.
     #[serde(default)]
     pub soft: bool,
+    /// Seconds after the purge in which the origin may still send what is old. What comes in them is kept until their end only,
+    /// and browsers are told to ask again.
+    #[serde(default = "settle")]
+    pub settle: u16,
+    /// Nothing is purged: it is told how many stored responses would be.
+    #[serde(default)]
+    pub dry_run: bool,
     /// Why; kept in the ledger.
     #[serde(default)]
     pub reason: String,
 }
 
+/// As long as fronts of an origin may differ after a change.
+pub const SETTLE: u16 = 30;
+
+const fn settle() -> u16 {
+    SETTLE
+}
+
+impl Default for How {
+    fn default() -> How {
+        How { soft: false, settle: SETTLE, dry_run: false, reason: String::new() }
+    }
+}
+
 /// Names of the fields of [`How`].
-const HOW: [&str; 2] = ["soft", "reason"];
+const HOW: [&str; 4] = ["soft", "settle", "dry_run", "reason"];
 
 impl<'de> Deserialize<'de> for PurgeRequest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<PurgeRequest, D::Error> {
@@ -159,8 +179,25 @@ pub struct PurgeAnswer {
     /// It was asked before with the same `Idempotency-Key`, and is in force since then.
     #[serde(default)]
     pub repeated: bool,
-    /// Always true: what is not applied is an error.
+    /// Seconds in which what comes is kept until their end only.
+    #[serde(default)]
+    pub settle: u16,
+    /// Only of a dry run: how many stored responses would be purged. The number is that of the last record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<Counts>,
+    /// False of a dry run only: what is not applied is an error.
     pub applied: bool,
+}
+
+/// How many stored responses a purge would outdate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Counts {
+    /// So many in memory.
+    #[schema(example = 12)]
+    pub at_least: u64,
+    /// Those, and all that are on disk, which is not searched.
+    #[schema(example = 4012)]
+    pub at_most: u64,
 }
 
 /// A URL as asked to be purged, taken apart and not yet normalised.
@@ -236,6 +273,7 @@ pub(super) async fn purge(
     let about = About {
         sites,
         soft: how.soft,
+        settle: how.settle,
         who: who.to_string(),
         why: how.reason,
         when: clock::unix_millis(clock::now()),
@@ -243,6 +281,11 @@ pub(super) async fn purge(
         key,
     };
     let record = Record { purge, about };
+    if how.dry_run {
+        let counts = (control.count)(record.clone()).await;
+        let receipt = Receipt { number: control.ledger.last(), repeated: false };
+        return Ok(Json(PurgeAnswer { applied: false, dry_run: Some(counts), ..answer(receipt, record) }));
+    }
     let receipt = control.ledger.append(record.clone()).await.map_err(|error| Problem::ledger(&error))?;
     if !receipt.repeated {
         tracing::info!(number = receipt.number.n, kind = record.kind(), sites = ?record.sites(), "purged");
@@ -319,6 +362,8 @@ fn answer(receipt: Receipt, record: Record) -> PurgeAnswer {
         module: None,
         soft: record.about.soft,
         repeated: receipt.repeated,
+        settle: record.about.settle,
+        dry_run: None,
         applied: true,
     };
     match record.purge {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 
 fn subject<'a>(path: &'a str, query: Option<&'a str>) -> Subject<'a> {
-    Subject { path, query, tags: Tags::NONE }
+    Subject { path, query, tags: Tags::NONE, came: std::time::UNIX_EPOCH }
 }
 
 struct Node {
@@ -60,6 +60,7 @@ fn node() -> Node {
             }),
             _ => Err(UnknownTarget::Host),
         }),
+        count: Arc::new(|_| Box::pin(async { crate::control::Counts { at_least: 1, at_most: 2 } })),
         resolve_scope: Arc::new(|scope: &str| {
             (scope == "themes").then(|| vec!["lms".into(), "sister".into()])
         }),
@@ -166,7 +167,7 @@ async fn a_purge_that_was_answered_is_in_force_for_every_site_of_the_scope() {
     assert_eq!(
         answer.json(),
         json!({"ledger": born.identity.to_string(), "number": 1, "kind": "purge-url", "sites": ["lms", "sister"],
-            "path": "/a", "soft": false, "repeated": false, "applied": true})
+            "path": "/a", "soft": false, "settle": 30, "repeated": false, "applied": true})
     );
     for site in ["lms", "sister"] {
         let marks = node.ledger.marks(site);
@@ -215,6 +216,7 @@ async fn asked_again_with_its_key_a_purge_is_the_same_record_also_after_a_restar
             sites: vec!["lms".into(), "sister".into()],
             who: "pipeline".into(),
             key: Some("k".into()),
+            settle: 30,
             ..About::default()
         },
     };

@@ -103,6 +103,9 @@ fn answer(
     if let Some(lifetime) = browser_lifetime.filter(|_| status == StatusCode::OK) {
         fields::tell_browser(&mut headers, lifetime);
     }
+    if visit.settles {
+        fields::tell_to_ask(&mut headers);
+    }
     if visit.route.mount.is_some() {
         // It would come back to nobody: a storage is sent no cookie. And it must not set one of the LMS's.
         headers.remove(header::SET_COOKIE);

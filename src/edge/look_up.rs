@@ -3,8 +3,8 @@
 use crate::{
     cache::{Slot, StoredResponse, Use},
     edge::{Edge, visit::Visit},
-    http_caching::{Directives, Fwd, RequestDirectives},
-    ledger::{Standing, Subject},
+    http_caching::{Directives, Fwd, RequestDirectives, Tags},
+    ledger::{Number, Standing, Subject},
     rules::Verdict,
 };
 use http::{Method, header};
@@ -95,6 +95,7 @@ impl Edge {
         let Some(stored) = slot.select(&visit.parts.headers) else { return nothing(Fwd::VaryMiss) };
         let usable = match standing(stored) {
             Standing::Current => stored.usable(&visit.wishes(), now),
+            Standing::Settling { until } => stored.usable(&visit.wishes(), now).no_longer_than(until, now),
             Standing::Stale { since } => stored.usable_since(since, &visit.wishes(), now),
             Standing::Outdated => return nothing(Fwd::Stale),
         };
@@ -117,7 +118,7 @@ impl Edge {
 
     /// Does a record of the ledger cover a stored response, be it a soft one, or was one of its groups made outdated?
     pub(super) fn outdated(&self, visit: &Visit, stored: &StoredResponse) -> bool {
-        self.standing(visit, stored) != Standing::Current
+        self.standing(visit, stored).is_covered()
     }
 
     /// What the records of the ledger and its groups make of a stored response. Asked again only if something concerned its site
@@ -143,6 +144,15 @@ impl Edge {
     pub(super) fn recorded(&self, visit: &Visit, stored: &StoredResponse) -> Standing {
         let subject = visit.subject(stored);
         self.0.ledger.standing(&visit.route.site.marks, &subject, stored.born)
+    }
+
+    /// Whether what came at this time came so shortly after a purge that it may be old.
+    pub(super) fn settles(&self, visit: &Visit, tags: &Tags, came: SystemTime, born: Number) -> bool {
+        let marks = &visit.route.site.marks;
+        marks.settles(came) && {
+            let standing = self.0.ledger.standing(marks, &visit.subject_of(tags, came), born);
+            matches!(standing, Standing::Settling { .. })
+        }
     }
 
     /// The names the slot of a request is known to select by.
@@ -221,6 +231,11 @@ impl Edge {
 impl Visit {
     /// What the ledger is asked about for this request, of what is stored for it.
     pub(super) fn subject<'a>(&'a self, stored: &'a StoredResponse) -> Subject<'a> {
-        Subject { path: self.path(), query: self.query(), tags: &stored.tags }
+        self.subject_of(&stored.tags, stored.freshness.received)
+    }
+
+    /// The same of what has these tags and came at this time.
+    pub(super) fn subject_of<'a>(&'a self, tags: &'a Tags, came: SystemTime) -> Subject<'a> {
+        Subject { path: self.path(), query: self.query(), tags, came }
     }
 }

@@ -195,13 +195,14 @@ impl Edge {
     /// The answer from a stored response, with what is there of it.
     fn answer(
         &self,
-        visit: Box<Visit>,
+        mut visit: Box<Visit>,
         stored: &Arc<StoredResponse>,
         there: There,
         outcome: Outcome,
         cache_status: HeaderValue,
         now: SystemTime,
     ) -> Response<Body> {
+        visit.settles = self.settles(&visit, &stored.tags, stored.freshness.received, stored.born);
         self.shown(&visit, stored, &there);
         answer::stored(visit, stored, there, outcome, cache_status, now)
     }
@@ -294,6 +295,7 @@ impl Edge {
                     (began.then_some(head.status.as_u16()), head.shared.err().filter(|_| told));
                 let ttl = head.kept.then(|| head.freshness.ttl(clock::now()));
                 let status = status_field::fwd(why, asked, head.kept && began, !began, ttl, detail);
+                visit.settles = head.kept && self.settles(&visit, &head.tags, head.requested, head.born);
                 self.show_growing(&mut visit, &head);
                 let part = self.part_of_growing(&visit, &head, &mut body).await;
                 answer::filling(visit, &head, (part, body), outcome, status)

@@ -35,6 +35,8 @@ pub(super) struct Visit {
     pub(super) leave: Option<Leave>,
     /// What becomes of the body on its way to the client.
     pub(super) recode: Option<Recode>,
+    /// What it is answered with may be old, and may not be kept without asking.
+    pub(super) settles: bool,
     /// Who is connected: the client, or a proxy before the edge.
     pub(super) peer: IpAddr,
 }
@@ -76,6 +78,7 @@ impl Visit {
             learner: None,
             leave: None,
             recode: None,
+            settles: false,
             peer: address,
         };
         visit.meet();

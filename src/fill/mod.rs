@@ -319,7 +319,7 @@ impl Fills {
     /// Whether what `fill` brings could not be stored, if it has the tags of what it is to refresh: who waits asks again with the
     /// head, but here nobody waits.
     fn is_of_no_use(&self, fill: &Fill, wanted: &Wanted<'_>) -> bool {
-        wanted.validates.as_ref().is_some_and(|old| self.covered(wanted, &old.tags, fill.born))
+        wanted.validates.as_ref().is_some_and(|old| self.covered(wanted, &old.tags, fill.born, fill.begun))
     }
 
     /// Whether what `fill` brings may be what this request wants.
@@ -327,7 +327,7 @@ impl Fills {
         fill.fits(wanted.client)
             && !fill.is_covered()
             && fill.has(wanted.span)
-            && !self.covered(wanted, Tags::NONE, fill.born)
+            && !self.covered(wanted, Tags::NONE, fill.born, fill.begun)
     }
 
     /// The stored response that a fill asks about. Looked at after its `born` was noted: what a purge covers by now is not
@@ -359,7 +359,8 @@ impl Fills {
     }
 
     fn outdated(&self, wanted: &Wanted<'_>, stored: &StoredResponse) -> bool {
-        self.covered(wanted, &stored.tags, stored.born) || self.groups.covers(wanted.key, stored)
+        self.covered(wanted, &stored.tags, stored.born, stored.freshness.received)
+            || self.groups.covers(wanted.key, stored)
     }
 
     /// Whether one of the groups of what a fill brings was made outdated since its request left.
@@ -378,9 +379,9 @@ impl Fills {
         wanted.named > born.n && self.ledger.outdated_by_name(&wanted.site.marks, tags, born)
     }
 
-    /// Whether a record covers what was born so and has these tags.
-    fn covered(&self, wanted: &Wanted<'_>, tags: &Tags, born: Number) -> bool {
-        let subject = Subject { path: wanted.path, query: wanted.query, tags };
+    /// Whether a record covers what was born so, has these tags and came at this time.
+    fn covered(&self, wanted: &Wanted<'_>, tags: &Tags, born: Number, came: SystemTime) -> bool {
+        let subject = Subject { path: wanted.path, query: wanted.query, tags, came };
         self.ledger.outdated(&wanted.site.marks, &subject, born)
     }
 }

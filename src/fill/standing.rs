@@ -26,7 +26,7 @@ impl Fills {
             None if slot.is_none() && self.tiers.may_be_below(key) => stored,
             None => return false,
         };
-        let subject = Subject { path, query, tags: &present.tags };
+        let subject = Subject { path, query, tags: &present.tags, came: present.freshness.received };
         !self.ledger.outdated(marks, &subject, present.born) && !self.groups.covers(key, present)
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     access::{Answer, Asking, Yes},
     cache::{Body, Key, Selecting, StoredResponse},
+    clock,
     fill::{
         Fills, Span, Wanted,
         decide::{self, Decision, Sent},
@@ -192,6 +193,7 @@ pub(super) enum Phase {
 pub(super) struct Fill {
     pub(super) ask: Ask,
     pub(super) born: Number,
+    pub(super) begun: SystemTime,
     phase: watch::Sender<Phase>,
     body: Arc<Growing>,
     covered: AtomicBool,
@@ -201,7 +203,7 @@ impl Fill {
     /// A fill not yet begun.
     pub(super) fn new(fills: &Fills, ask: Ask, born: Number) -> Fill {
         let (phase, body) = (watch::Sender::new(Phase::Asking), fills.grow(&Arc::new(Body::default())));
-        Fill { ask, born, phase, body, covered: AtomicBool::new(false) }
+        Fill { ask, born, begun: clock::now(), phase, body, covered: AtomicBool::new(false) }
     }
 
     /// What it brings may not be stored, nor joined any more.
@@ -394,7 +396,8 @@ async fn answered(
 fn spare_what_is_good(fills: &Fills, fill: &Fill, mut decision: Decision) -> Decision {
     let ask = &fill.ask;
     let good = |stored: &StoredResponse| {
-        let subject = Subject { path: &ask.path, query: ask.query.as_deref(), tags: &stored.tags };
+        let (path, query, came) = (&ask.path, ask.query.as_deref(), stored.freshness.received);
+        let subject = Subject { path, query, tags: &stored.tags, came };
         !decide::is_failure(stored.status)
             && fills.ledger.standing(&ask.site.marks, &subject, stored.born) != Standing::Outdated
             && !fills.groups.covers(&ask.key, stored)
@@ -453,7 +456,7 @@ async fn validated(fills: &Fills, fill: &Fill, head: &Head) -> Phase {
 /// Did a record of the ledger or an unsafe method cover a fill since it began?
 fn is_outdated(fills: &Fills, fill: &Fill, tags: &Tags) -> bool {
     let Ask { site, path, query, .. } = &fill.ask;
-    let subject = Subject { path, query: query.as_deref(), tags };
+    let subject = Subject { path, query: query.as_deref(), tags, came: fill.begun };
     fill.is_covered() || fills.ledger.outdated(&site.marks, &subject, fill.born)
 }
 

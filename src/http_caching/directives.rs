@@ -101,6 +101,17 @@ impl Directives {
         HeaderValue::from_bytes(&told).ok()
     }
 
+    /// `Cache-Control` in place of the one there is, so that nobody uses what it is said of without asking. Who may have it, and
+    /// that it is sent as it is, stays said.
+    pub fn made_unsure(headers: &HeaderMap) -> HeaderValue {
+        let stays = |member: &&[u8]| {
+            ["private", "no-store", "no-transform"].iter().any(|word| is(split(member).0, word))
+        };
+        let stay = list::members(headers, &header::CACHE_CONTROL, Quotes::Escaped).filter(stays);
+        let told = std::iter::once(&b"no-cache"[..]).chain(stay).collect::<Vec<_>>().join(&b", "[..]);
+        HeaderValue::from_bytes(&told).unwrap_or(HeaderValue::from_static("no-cache"))
+    }
+
     /// The fields that must not be stored: those that `no-cache` (§5.2.2.4) and `private` (§5.2.2.7) name.
     pub fn unstored_fields(&self) -> impl Iterator<Item = &HeaderName> {
         [&self.no_cache, &self.private].into_iter().flatten().flat_map(|fields| match fields {

@@ -93,7 +93,7 @@ impl Ledger {
 
     /// Does any record cover it, be it a soft one? What is so is not asked about by its validator, and nobody joins it.
     pub fn outdated(&self, marks: &SiteMarks, subject: &Subject<'_>, born: Number) -> bool {
-        self.standing(marks, subject, born) != Standing::Current
+        self.standing(marks, subject, born).is_covered()
     }
 
     /// Whether a record above `born` covers what has these tags by one of them: asked with the head of a fill, for who joined it
@@ -116,6 +116,17 @@ impl Ledger {
             return Vec::new();
         }
         self.shared.projection.covering(marks, subject, born.n)
+    }
+
+    /// What a record would cover that no record covers yet, of the site or scope of this name; nothing is written. Asked of each
+    /// stored response.
+    pub fn would_cover(&self, record: &Record) -> impl Fn(&str, &Subject<'_>, Number) -> bool {
+        let projection = Arc::new(Projection::new());
+        Projector::new(projection.clone(), 1 + record.sites().len()).apply(1, record);
+        move |name, subject, born| {
+            !self.outdated(&self.marks(name), subject, born)
+                && projection.standing(&projection.marks(name), subject, 0).is_covered()
+        }
     }
 
     /// Writes a record, unless one with its key was written before: that is then the answer. When this returns the record is synced, chained, in the maps, and its number is published.

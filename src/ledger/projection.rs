@@ -8,8 +8,11 @@
 //! (in `log.rs`) the ledger's number. A reader goes the other way. Folding raises the site's *purged* before the
 //! entry goes, and a reader looks for the entry before it loads *purged*: it finds one of the two.
 
-use super::record::{Purge, Record};
-use crate::http_caching::Tags;
+use super::record::{About, Purge, Record};
+use crate::{
+    clock::{self, unix_millis},
+    http_caching::Tags,
+};
 use hashbrown::{DefaultHashBuilder, Equivalent, HashMap};
 use std::{
     collections::VecDeque,
@@ -30,6 +33,8 @@ pub struct Subject<'a> {
     pub query: Option<&'a str>,
     /// What the origin named it by, as far as it is known.
     pub tags: &'a Tags,
+    /// When it came; of what has not come yet, when it was asked for.
+    pub came: SystemTime,
 }
 
 /// What the ledger makes of a stored response.
@@ -37,6 +42,11 @@ pub struct Subject<'a> {
 pub enum Standing {
     /// No record covers it.
     Current,
+    /// A purge was shortly before it: it serves until then, and may be old.
+    Settling {
+        /// When it is outdated.
+        until: SystemTime,
+    },
     /// A soft purge made it stale at this time.
     Stale {
         /// When: its freshness ended then at the latest.
@@ -44,6 +54,13 @@ pub enum Standing {
     },
     /// It never serves.
     Outdated,
+}
+
+impl Standing {
+    /// Whether a record covers it, be it a soft one.
+    pub fn is_covered(self) -> bool {
+        matches!(self, Standing::Stale { .. } | Standing::Outdated)
+    }
 }
 
 /// The kind of a record that covers a stored response.
@@ -70,25 +87,89 @@ struct Numbers {
     soft: u64,
     /// When the soft one was asked, milliseconds since the Unix epoch.
     since: u64,
+    /// Until when the origin may lag behind a hard one, and a soft one: what came until then goes then.
+    settled: u64,
+    settled_soft: u64,
 }
 
 impl Numbers {
-    fn of(number: u64, soft: bool, when: u64) -> Numbers {
+    fn of(number: u64, about: &About) -> Numbers {
+        let &About { soft, when, settle, .. } = about;
+        let settled = if settle == 0 { 0 } else { when.saturating_add(u64::from(settle) * 1000) };
         if soft {
-            Numbers { hard: 0, soft: number, since: when }
+            Numbers { soft: number, since: when, settled_soft: settled, ..Numbers::default() }
         } else {
-            Numbers { hard: number, ..Numbers::default() }
+            Numbers { hard: number, settled, ..Numbers::default() }
         }
     }
 
     /// Both, where `later` came later.
     fn and(self, later: Numbers) -> Numbers {
         let soft = if later.soft > self.soft { later } else { self };
-        Numbers { hard: self.hard.max(later.hard), ..soft }
+        Numbers {
+            hard: self.hard.max(later.hard),
+            soft: soft.soft,
+            since: soft.since,
+            settled: self.settled.max(later.settled),
+            settled_soft: self.settled_soft.max(later.settled_soft),
+        }
     }
 
     fn highest(self) -> u64 {
         self.hard.max(self.soft)
+    }
+
+    /// When what came then has settled after all of them.
+    fn settles(self) -> u64 {
+        self.settled.max(self.settled_soft)
+    }
+
+    /// What they make of what has this `born` and came at this time, milliseconds since the Unix epoch.
+    fn standing(self, born: u64, came: u64, now: &impl Fn() -> u64) -> Made {
+        let past = |until: u64| came < until && until <= now();
+        let mut made = Made { outdated: self.hard > born || past(self.settled), ..Made::default() };
+        if self.soft > born {
+            made.since = Some(self.since);
+        } else if past(self.settled_soft) {
+            made.since = Some(self.settled_soft);
+        }
+        let coming =
+            [self.settled, self.settled_soft].into_iter().filter(|until| came < *until && now() < *until);
+        made.until = coming.min();
+        made
+    }
+}
+
+/// What records make of a response; times in milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Default)]
+struct Made {
+    outdated: bool,
+    /// Stale since then.
+    since: Option<u64>,
+    /// Of use until then.
+    until: Option<u64>,
+}
+
+impl Made {
+    fn and(self, other: Made) -> Made {
+        let first = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).min();
+        Made {
+            outdated: self.outdated || other.outdated,
+            since: first(self.since, other.since),
+            until: first(self.until, other.until),
+        }
+    }
+}
+
+impl From<Made> for Standing {
+    fn from(made: Made) -> Standing {
+        let at = |millis| UNIX_EPOCH + Duration::from_millis(millis);
+        match made {
+            Made { outdated: true, .. } => Standing::Outdated,
+            Made { since: Some(since), .. } => Standing::Stale { since: at(since) },
+            Made { until: Some(until), .. } => Standing::Settling { until: at(until) },
+            _ => Standing::Current,
+        }
     }
 }
 
@@ -98,10 +179,14 @@ struct Whole {
     hard: AtomicU64,
     soft: AtomicU64,
     since: AtomicU64,
+    settled: AtomicU64,
+    settled_soft: AtomicU64,
 }
 
 impl Whole {
     fn raise(&self, by: Numbers) {
+        self.settled.fetch_max(by.settled, Ordering::AcqRel);
+        self.settled_soft.fetch_max(by.settled_soft, Ordering::AcqRel);
         self.hard.fetch_max(by.hard, Ordering::AcqRel);
         if by.soft > self.soft.load(Ordering::Acquire) {
             self.since.store(by.since, Ordering::Release);
@@ -112,7 +197,13 @@ impl Whole {
     /// Of two soft purges at once the later time may be read with the earlier number; both cover what that one does.
     fn numbers(&self) -> Numbers {
         let (hard, soft) = (self.hard.load(Ordering::Acquire), self.soft.load(Ordering::Acquire));
-        Numbers { hard, soft, since: self.since.load(Ordering::Acquire) }
+        Numbers {
+            hard,
+            soft,
+            since: self.since.load(Ordering::Acquire),
+            settled: self.settled.load(Ordering::Acquire),
+            settled_soft: self.settled_soft.load(Ordering::Acquire),
+        }
     }
 }
 
@@ -133,6 +224,8 @@ const KINDS: usize = 5;
 pub struct SiteMarks {
     index: u32,
     touched: AtomicU64,
+    /// When all that was purged has settled, milliseconds since the Unix epoch.
+    settles: AtomicU64,
     /// The highest record of each [`Kind`].
     kinds: [AtomicU64; KINDS],
     /// Slashes in the deepest prefix that was purged.
@@ -144,6 +237,11 @@ impl SiteMarks {
     /// The highest record that concerns the site. A response found not outdated stays so until this moves.
     pub fn touched(&self) -> u64 {
         self.touched.load(Ordering::Acquire)
+    }
+
+    /// Whether what came at this time may still settle, or has not come again since it should have. No is certain.
+    pub fn settles(&self, came: SystemTime) -> bool {
+        unix_millis(came) < self.settles.load(Ordering::Acquire)
     }
 
     /// The highest record that covers by a name that only the origin's answer tells.
@@ -224,6 +322,7 @@ impl Projection {
         let made = || {
             let marks = SiteMarks { index, ..SiteMarks::default() };
             marks.purged.raise(self.all.numbers());
+            marks.settles.store(self.all.numbers().settles(), Ordering::Release);
             marks.touched.store(self.all.numbers().highest(), Ordering::Release);
             Arc::new(marks)
         };
@@ -232,18 +331,10 @@ impl Projection {
 
     /// What the records above `born` make of a stored response.
     pub fn standing(&self, marks: &SiteMarks, subject: &Subject<'_>, born: u64) -> Standing {
-        let (mut outdated, mut since) = (false, None::<u64>);
-        self.each(marks, subject, born, |_, numbers| {
-            outdated |= numbers.hard > born;
-            if numbers.soft > born {
-                since = Some(since.map_or(numbers.since, |since| since.min(numbers.since)));
-            }
-        });
-        match since {
-            _ if outdated => Standing::Outdated,
-            Some(since) => Standing::Stale { since: UNIX_EPOCH + Duration::from_millis(since) },
-            None => Standing::Current,
-        }
+        let (came, now) = (unix_millis(subject.came), || unix_millis(clock::now()));
+        let mut made = Made::default();
+        self.each(marks, subject, born, |_, numbers| made = made.and(numbers.standing(born, came, &now)));
+        made.into()
     }
 
     /// Which records above `born` cover a stored response, told apart: the highest of each kind, and whether it is a soft one.
@@ -255,9 +346,14 @@ impl Projection {
         subject: &Subject<'_>,
         born: u64,
     ) -> Vec<(Covering, u64, bool)> {
+        let (came, now) = (unix_millis(subject.came), || unix_millis(clock::now()));
         let mut found: Vec<(Covering, u64, bool)> = Vec::new();
         self.each(marks, subject, born, |covering, numbers| {
-            let soft = numbers.hard <= born;
+            let made = numbers.standing(born, came, &now);
+            if !Standing::from(made).is_covered() {
+                return;
+            }
+            let soft = !made.outdated;
             let number = if soft { numbers.soft } else { numbers.hard };
             match found.iter_mut().find(|(kind, _, other)| *kind == covering && *other == soft) {
                 Some((_, highest, _)) => *highest = number.max(*highest),
@@ -280,7 +376,8 @@ impl Projection {
             || (tags != Tags::NONE && marks.purged.numbers().highest() > born)
     }
 
-    /// Hands on all entries that name the subject and have a record above `born`; the site's own numbers last.
+    /// Hands on all entries that name the subject and have a record above `born`, or one that it came too shortly after; the site's
+    /// own numbers last.
     fn each(
         &self,
         marks: &SiteMarks,
@@ -288,34 +385,37 @@ impl Projection {
         born: u64,
         mut found: impl FnMut(Covering, Numbers),
     ) {
-        if born >= marks.touched() {
+        let settles = marks.settles(subject.came);
+        if born >= marks.touched() && !settles {
             return;
         }
-        let Subject { path, query, tags } = *subject;
+        let Subject { path, query, tags, came } = *subject;
+        let came = unix_millis(came);
         let mut look = |covering, numbers: Numbers| {
-            if numbers.highest() > born {
+            if numbers.highest() > born || numbers.settles() > came {
                 found(covering, numbers);
             }
         };
+        let may_cover = |kind| settles || marks.has_above(kind, born);
         let numbers = |kind, name, query| self.numbers(&EntryRef { site: marks.index, kind, name, query });
-        if marks.has_above(Kind::Url, born) {
+        if may_cover(Kind::Url) {
             look(Covering::Url, numbers(Kind::Url, path, None));
         }
-        if marks.has_above(Kind::Exact, born) {
+        if may_cover(Kind::Exact) {
             look(Covering::ExactUrl, numbers(Kind::Exact, path, Some(query.unwrap_or_default())));
         }
-        if marks.has_above(Kind::Prefix, born) {
+        if may_cover(Kind::Prefix) {
             let deepest = marks.deepest.load(Ordering::Acquire) as usize;
             for prefix in prefixes(path).take(deepest + 1) {
                 look(Covering::Prefix, numbers(Kind::Prefix, prefix, None));
             }
         }
-        if marks.has_above(Kind::Tag, born) {
+        if may_cover(Kind::Tag) {
             for tag in tags.names() {
                 look(Covering::Tag, numbers(Kind::Tag, tag, None));
             }
         }
-        if let Some(module) = tags.module().filter(|_| marks.has_above(Kind::Module, born)) {
+        if let Some(module) = tags.module().filter(|_| may_cover(Kind::Module)) {
             look(Covering::Module, numbers(Kind::Module, module, None));
         }
         look(Covering::Site, marks.purged.numbers());
@@ -357,12 +457,13 @@ impl Projector {
 
     /// Takes in the record with this number. Numbers only grow.
     pub fn apply(&mut self, number: u64, record: &Record) {
-        let by = Numbers::of(number, record.about.soft, record.about.when);
+        let by = Numbers::of(number, &record.about);
         let (kind, name, query) = match &record.purge {
             Purge::All {} => return self.apply_to_all(by),
             Purge::Site {} | Purge::Scope {} => {
                 for marks in self.concerned(record) {
                     marks.purged.raise(by);
+                    marks.settles.fetch_max(by.settles(), Ordering::AcqRel);
                     marks.touched.fetch_max(number, Ordering::AcqRel);
                 }
                 return;
@@ -382,6 +483,7 @@ impl Projector {
             let entry = Entry { site: marks.index, kind, name: name.clone(), query: query.clone() };
             self.set(number, by, marks.clone(), entry);
             marks.kinds[kind as usize].fetch_max(number, Ordering::AcqRel);
+            marks.settles.fetch_max(by.settles(), Ordering::AcqRel);
             marks.touched.fetch_max(number, Ordering::AcqRel);
         }
     }
@@ -396,6 +498,7 @@ impl Projector {
         let sites = self.projection.sites.read().unwrap_or_else(PoisonError::into_inner);
         for marks in sites.values() {
             marks.purged.raise(by);
+            marks.settles.fetch_max(by.settles(), Ordering::AcqRel);
             marks.touched.fetch_max(by.highest(), Ordering::AcqRel);
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{Covering, Projection, Projector, Standing, Subject};
 use crate::{
+    clock::{self, unix_millis},
     http_caching::{LISTS, Tags},
     ledger::{About, Purge, Record},
 };
@@ -35,7 +36,7 @@ fn tagged(tags: &[&str], module: Option<&str>) -> Tags {
 }
 
 fn subject<'a>(path: &'a str, query: Option<&'a str>) -> Subject<'a> {
-    Subject { path, query, tags: Tags::NONE }
+    Subject { path, query, tags: Tags::NONE, came: UNIX_EPOCH }
 }
 
 fn covered(projection: &Projection, site: &str, path: &str, query: Option<&str>, born: u64) -> bool {
@@ -71,7 +72,7 @@ fn what_is_covered_is_covered_by_a_record_that_can_be_named() {
         ("c", "/", None, &module, 4, &[(Module, 8, false)]),
         ("a", "/", None, &tags, 4, &[]),
     ] {
-        let (marks, subject) = (projection.marks(site), Subject { path, query, tags });
+        let (marks, subject) = (projection.marks(site), Subject { path, query, tags, came: UNIX_EPOCH });
         let found = projection.covering(&marks, &subject, born);
         assert_eq!(found, records, "{site} {path} {query:?} {born}");
         let current = projection.standing(&marks, &subject, born) == Standing::Current;
@@ -145,6 +146,64 @@ fn a_soft_purge_makes_stale_and_a_hard_one_outdates_whichever_came_first() {
     );
     projector.apply(4, &soft(url("a", "/x", None), 4000));
     assert_eq!([standing(2), standing(3)], [Standing::Outdated, Standing::Stale { since: at(4000) }]);
+}
+
+#[test]
+fn what_comes_while_a_purge_settles_goes_when_it_has() {
+    let now = unix_millis(clock::now());
+    let at = |seconds: i64| now.checked_add_signed(seconds * 1000).unwrap();
+    let time = |seconds: i64| UNIX_EPOCH + Duration::from_millis(at(seconds));
+    let settling = |record: Record, when: i64, settle: u16| {
+        let about = About { when: at(when), settle, ..record.about };
+        Record { about, ..record }
+    };
+    let (projection, mut projector) = projector(10);
+    let by = |purge: Purge| of("a", purge);
+    projector.apply(1, &settling(by(Purge::Tag { tag: "past".into() }), -100, 50));
+    projector.apply(2, &settling(soft(by(Purge::Tag { tag: "soft".into() }), 0), -100, 50));
+    projector.apply(3, &settling(by(Purge::Tag { tag: "present".into() }), -100, 700));
+    projector.apply(4, &settling(soft(by(Purge::Tag { tag: "present".into() }), 0), -100, 800));
+    projector.apply(5, &settling(by(Purge::Tag { tag: "at once".into() }), -100, 0));
+    projector.apply(6, &settling(url("a", "/x", None), -100, 50));
+    for (path, tag, came, standing) in [
+        ("/", "past", -80, Standing::Outdated),
+        ("/", "past", -51, Standing::Outdated),
+        ("/", "past", -50, Standing::Current),
+        ("/", "soft", -80, Standing::Stale { since: time(-50) }),
+        ("/", "present", 0, Standing::Settling { until: time(600) }),
+        ("/", "at once", -80, Standing::Current),
+        ("/", "other", -80, Standing::Current),
+        ("/x", "present", -80, Standing::Outdated),
+        ("/x", "present", -40, Standing::Settling { until: time(600) }),
+    ] {
+        let tags = tagged(&[tag], None);
+        let (marks, subject) =
+            (projection.marks("a"), Subject { path, query: None, tags: &tags, came: time(came) });
+        assert_eq!(projection.standing(&marks, &subject, 6), standing, "{path} {tag} {came}");
+        let named = projection.covering(&marks, &subject, 6);
+        assert_eq!(named.is_empty(), !standing.is_covered(), "{path} {tag} {came}: {named:?}");
+    }
+    // Of a whole site, of one that nobody asked for before, and of what was folded.
+    projector.apply(7, &settling(of("b", Purge::Site {}), -100, 200));
+    projector.apply(8, &settling(of("", Purge::All {}), -100, 50));
+    for n in 0..20 {
+        projector.apply(9 + n, &settling(url("c", &format!("/{n}"), None), -100, 600));
+    }
+    for (site, path, came, standing) in [
+        ("b", "/", -80, Standing::Settling { until: time(100) }),
+        ("b", "/", -40, Standing::Settling { until: time(100) }),
+        ("new", "/", -80, Standing::Outdated),
+        ("new", "/", -40, Standing::Current),
+        ("c", "/0", -40, Standing::Settling { until: time(500) }),
+        ("c", "/never purged", -40, Standing::Settling { until: time(500) }),
+    ] {
+        let subject = Subject { path, query: None, tags: Tags::NONE, came: time(came) };
+        assert_eq!(
+            projection.standing(&projection.marks(site), &subject, 100),
+            standing,
+            "{site} {path} {came}"
+        );
+    }
 }
 
 #[test]

@@ -67,6 +67,9 @@ pub struct About {
     /// What it covers is stale by it, not gone: it may serve within the windows that stale responses have.
     #[serde(default, skip_serializing_if = "is_false")]
     pub soft: bool,
+    /// Seconds in which the origin may still send what is old: what comes in them is kept until their end only.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub settle: u16,
     /// Name of the token it was asked with.
     pub who: String,
     /// The reason given, or empty.
@@ -81,10 +84,14 @@ pub struct About {
 }
 
 /// Names of the fields of [`About`].
-const ABOUT: [&str; 7] = ["sites", "soft", "who", "why", "when", "from", "key"];
+const ABOUT: [&str; 8] = ["sites", "soft", "settle", "who", "why", "when", "from", "key"];
 
 fn is_false(flag: &bool) -> bool {
     !flag
+}
+
+fn is_zero(seconds: &u16) -> bool {
+    *seconds == 0
 }
 
 impl Record {
@@ -157,8 +164,13 @@ mod tests {
             (Purge::All {}, r#"{"kind":"purge-all""#),
         ] {
             let mut record = record(purge);
-            for (soft, told) in [(false, ""), (true, r#""soft":true,"#)] {
-                record.about.soft = soft;
+            for (soft, settle, told) in [
+                (false, 0, ""),
+                (true, 0, r#""soft":true,"#),
+                (true, 30, r#""soft":true,"settle":30,"#),
+                (false, 1, r#""settle":1,"#),
+            ] {
+                (record.about.soft, record.about.settle) = (soft, settle);
                 let text = format!(r#"{text},"sites":["lms"],{told}{rest}"#);
                 assert_eq!(String::from_utf8(record.encode()).unwrap(), text);
                 assert_eq!(Record::decode(text.as_bytes()).unwrap(), record);

@@ -33,7 +33,7 @@ fn site(sites: &[&str]) -> Record {
 }
 
 fn subject<'a>(path: &'a str, query: Option<&'a str>) -> Subject<'a> {
-    Subject { path, query, tags: Tags::NONE }
+    Subject { path, query, tags: Tags::NONE, came: std::time::UNIX_EPOCH }
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -1,8 +1,12 @@
 //! The control API behind a listener, and how it finds what a purge names.
 
 use crate::{
-    control::{Api, ApiBody, Explain, PurgeTarget, ResolveSite, ResolveUrl, UnknownTarget, Warm},
-    edge::Edge,
+    cache::{Disk, KeyParts},
+    control::{
+        Api, ApiBody, Count, Counts, Explain, PurgeTarget, ResolveSite, ResolveUrl, UnknownTarget, Warm,
+    },
+    edge::{Edge, Parts},
+    ledger::Subject,
     listener::{Connection, RequestBody, Serve},
     response::Warmed,
     rules::{Facts, Rule, Verdict, normalise},
@@ -67,6 +71,29 @@ pub(super) fn names_modules(edge: &Edge) -> Arc<dyn Fn(&str) -> bool + Send + Sy
         let site = sites.named(name);
         site.is_some_and(|site| {
             sites.sharing(site).any(|site| site.rules.rules().iter().any(|rule| names(rule)))
+        })
+    })
+}
+
+/// Counts what a record would cover. On a thread of its own: as many are looked at as are in memory.
+pub(super) fn count(edge: &Edge) -> Count {
+    let edge = edge.clone();
+    Arc::new(move |record| {
+        let edge = edge.clone();
+        Box::pin(async move {
+            let counted = tokio::task::spawn_blocking(move || {
+                let Parts { tiers, ledger, .. } = edge.parts();
+                let covers = ledger.would_cover(&record);
+                let at_least = tiers.count(|key, stored| {
+                    key.parts().is_some_and(|KeyParts { scope, path, query, .. }| {
+                        let (tags, came) = (&stored.tags, stored.freshness.received);
+                        covers(scope, &Subject { path, query, tags, came }, stored.born)
+                    })
+                });
+                Counts { at_least, at_most: at_least + tiers.disk().map_or(0, Disk::responses) }
+            });
+            // It does not panic; and if it did, this is what is known.
+            counted.await.unwrap_or(Counts { at_least: 0, at_most: u64::MAX })
         })
     })
 }

@@ -218,6 +218,7 @@ impl Node {
             resolve_url: control::resolve_url(&self.edge),
             resolve_site: control::resolve_site(&self.edge),
             resolve_scope: control::resolve_scope(&self.edge),
+            count: control::count(&self.edge),
             names_modules: control::names_modules(&self.edge),
             reload: {
                 let node = self.clone();

@@ -102,6 +102,10 @@ pub fn for_one(headers: &mut HeaderMap) {
     if let Some(told) = Directives::made_private(headers) {
         headers.insert(header::CACHE_CONTROL, told);
     }
+    drop_targeted(headers);
+}
+
+fn drop_targeted(headers: &mut HeaderMap) {
     while let Some(targeted) = headers.keys().find(|name| is_targeted(name)).cloned() {
         headers.remove(targeted);
     }
@@ -178,6 +182,14 @@ pub fn tell_browser(headers: &mut HeaderMap, lifetime: Duration) {
     set(headers, "cache-control", told);
     headers.remove(header::EXPIRES);
     headers.remove(header::PRAGMA);
+}
+
+/// Tells the client, and caches on its way, to ask again before they use an answer that they keep.
+pub fn tell_to_ask(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, Directives::made_unsure(headers));
+    headers.remove(header::EXPIRES);
+    headers.remove(header::PRAGMA);
+    drop_targeted(headers);
 }
 
 #[cfg(test)]

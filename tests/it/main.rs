@@ -29,6 +29,7 @@
 //! - `purge_kinds`: what each kind of purge covers and what it leaves, in memory and on disk.
 //! - `range`: one range of a body, from what is stored or growing; everything else whole.
 //! - `ranges`: several ranges, ranges of what grows, and cold ones: what the origin is asked for.
+//! - `settle`: what comes shortly after a purge is kept for a short time; purges that only count.
 //! - `shutdown`: stopping in order, and starting again.
 //! - `signed`: who shows a signature is let in, and nobody else gets a byte.
 //! - `stale`: what is stale serves within its windows only, and never what was withdrawn.
@@ -74,6 +75,7 @@ mod purge;
 mod purge_kinds;
 mod range;
 mod ranges;
+mod settle;
 mod shutdown;
 mod signed;
 mod stale;

@@ -115,6 +115,12 @@ struct Folders {
 pub type Read = Pin<Box<dyn Future<Output = Option<Bytes>> + Send + Sync>>;
 
 impl Disk {
+    /// Stored responses, coded variants among them.
+    pub fn responses(&self) -> u64 {
+        let of_folder = |shelf: &Shelf| u64::try_from(shelf.metrics.responses.get()).unwrap_or_default();
+        self.0.folders.all.iter().map(of_folder).sum()
+    }
+
     /// Opens all folders. One that cannot be opened, or not soon, is off and is tried again. Reads nothing of what is in
     /// them. With `wait_for_lock` another process is about to give the folders up: each joins as soon as it has.
     ///

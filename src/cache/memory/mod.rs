@@ -10,7 +10,7 @@ mod unread;
 
 use self::unread::Unread;
 use crate::{
-    cache::{Body, Buffers, CHUNK, Chunk, ChunkId, Hooks, Key, Slot, body::chunks_of},
+    cache::{Body, Buffers, CHUNK, Chunk, ChunkId, Hooks, Key, Slot, StoredResponse, body::chunks_of},
     telemetry::Metrics,
 };
 use bytes::Bytes;
@@ -230,6 +230,17 @@ impl Memory {
         if comes {
             self.unread.comes(name);
         }
+    }
+
+    /// How many stored responses in memory are as `counts` says. Looks at all; none of them counts as used.
+    pub(super) fn count(&self, counts: impl Fn(&Key, &StoredResponse) -> bool) -> u64 {
+        let of_slot = |(name, held): (Arc<Name>, Held)| match (&*name, held) {
+            (Name::Slot(key), Held::Slot(slot)) => {
+                slot.responses().iter().filter(|stored| counts(key, stored)).count() as u64
+            }
+            _ => 0,
+        };
+        self.held.iter().map(of_slot).sum()
     }
 
     /// Applies what moka has put off, and tells the gauges. Called after each fill and once a second.

@@ -67,6 +67,11 @@ impl Tiers {
         self.0.memory.slot(key)
     }
 
+    /// How many stored responses in memory are as `counts` says; coded variants are not looked at.
+    pub fn count(&self, counts: impl Fn(&Key, &StoredResponse) -> bool) -> u64 {
+        self.0.memory.count(|key, stored| !key.is_coded() && counts(key, stored))
+    }
+
     /// Whether a slot of `key` may be on disk; no is certain.
     pub fn may_be_below(&self, key: &Key) -> bool {
         self.disk().is_some_and(|disk| disk.may_have(key))

@@ -232,7 +232,9 @@ impl Edge {
         let standing = self.standing_now(visit, stored);
         let usable = match standing {
             Standing::Stale { since } => stored.usable_since(since, &visit.wishes(), now),
-            Standing::Current | Standing::Outdated => stored.usable(&visit.wishes(), now),
+            Standing::Current | Standing::Settling { .. } | Standing::Outdated => {
+                stored.usable(&visit.wishes(), now)
+            }
         };
         let word = match usable {
             Use::Fresh { .. } | Use::AsWished { .. } if ttl > 0 => "fresh",
@@ -264,11 +266,7 @@ impl Edge {
                 .or_else(|| validator(&stored.last_modified, header::LAST_MODIFIED)),
             born: number(stored.born),
             outdated: standing == Standing::Outdated,
-            outdated_by: if standing != Standing::Current {
-                self.outdated_by(visit, stored)
-            } else {
-                Vec::new()
-            },
+            outdated_by: if standing.is_covered() { self.outdated_by(visit, stored) } else { Vec::new() },
         }
     }
 

@@ -42,7 +42,7 @@ impl Fills {
                 (Some(stored.clone()), stored.content_tag().cloned(), self.outdated(wanted, stored))
             }
             Known::Coming(head, tag) => {
-                (None, Some(tag.clone()), self.covered(wanted, &head.tags, head.born))
+                (None, Some(tag.clone()), self.covered(wanted, &head.tags, head.born, head.requested))
             }
         };
         let Some(tag) = tag.filter(|_| !outdated) else { return Came::Anew };
