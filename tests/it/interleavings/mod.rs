@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
+use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -26,7 +27,7 @@ use crate::support::{
     origin::{Origin, Seen},
     playing::Connection,
 };
-use model::{Counts, Model, Resource, Says, Sent, Told, Wish};
+use model::{Counts, Model, Purge, Resource, Says, Sent, Told, Wish};
 
 /// What is asked for: two of one scope by either of its hosts.
 const HOSTS: [(&str, &str); 3] = [("a", "a.example"), ("theme", "t1.example"), ("theme", "t2.example")];
@@ -448,16 +449,35 @@ impl Run {
 
     async fn purge(&self, dice: &mut Dice) {
         let (host, resource) = self.resource(dice);
-        let (exact, site) = dice.weighed(&[(60, (false, false)), (20, (true, false)), (20, (false, true))]);
-        let record = self.world.model().purges(resource, exact, site);
-        let body = if site {
-            let name = host.strip_suffix(".example").unwrap();
-            format!(r#"{{"kind":"site","site":"{name}","reason":"test"}}"#)
-        } else {
-            let url = format!("http://{host}{}", resource.target());
-            format!(r#"{{"kind":"url","url":"{url}","exact":{exact},"reason":"test"}}"#)
+        let purge = dice.weighed(&[
+            (35, Purge::Url),
+            (15, Purge::ExactUrl),
+            (10, Purge::Prefix),
+            (15, Purge::Tag),
+            (10, Purge::Module),
+            (10, Purge::Site),
+            (5, Purge::All),
+        ]);
+        let (soft, settle) = (dice.percent(25), u16::from(dice.percent(15)));
+        let record = self.world.model().purges(resource, purge, soft, settle > 0);
+        let (site, url) =
+            (host.strip_suffix(".example").unwrap(), format!("http://{host}{}", resource.target()));
+        let what = match purge {
+            Purge::Url => json!({"kind": "url", "url": url}),
+            Purge::ExactUrl => json!({"kind": "url", "url": url, "exact": true}),
+            Purge::Tag => json!({"kind": "tag", "tag": resource.tag(), "site": site}),
+            Purge::Module if resource.module().is_some() => {
+                json!({"kind": "module", "module": resource.module(), "site": site})
+            }
+            Purge::Prefix | Purge::Module => {
+                json!({"kind": "prefix", "url": format!("http://{host}{}", resource.prefix())})
+            }
+            Purge::Site => json!({"kind": "site", "site": site}),
+            Purge::All => json!({"kind": "all"}),
         };
-        self.edge.control("POST", "/v1/purges", &body).await.expect(200);
+        let mut body = what;
+        (body["soft"], body["settle"]) = (json!(soft), json!(settle));
+        self.edge.control("POST", "/v1/purges", &body.to_string()).await.expect(200);
         self.world.model().purged(record);
     }
 
@@ -575,9 +595,11 @@ impl Run {
             let record = {
                 let mut model = self.world.model();
                 everything.iter().for_each(|resource| model.publishes(*resource));
-                model.purges(everything[0], false, true)
+                model.purges(everything[0], Purge::Site, false, false)
             };
-            self.edge.purge_site(host.strip_suffix(".example").unwrap()).await;
+            let site = host.strip_suffix(".example").unwrap();
+            let what = json!({"kind": "site", "site": site, "settle": 0});
+            self.edge.control("POST", "/v1/purges", &what.to_string()).await.expect(200);
             self.world.model().purged(record);
             self.world.held().open = true;
             for resource in everything {
@@ -650,8 +672,8 @@ fn config(origin: &Origin, places: usize, disk: bool, reloads: usize) -> String 
          [cache]\nmemory = \"{memory}\"\npass_mark = \"10m\"\n[node]\nthreads = 2\nstop_deadline = \"100ms\"\n{folder}\
          [[rule_set]]\nname = \"all\"\n\
          [[rule_set.rule]]\nname = \"n{reloads}\"\nprefix = \"/n/{reloads}/\"\nverdict = \"refuse\"\nstatus = 404\n\
-         [[rule_set.rule]]\nname = \"c\"\nprefix = \"/c/\"\nverdict = \"cache\"\n\
-         [[rule_set.rule]]\nname = \"w\"\nprefix = \"/w/\"\nverdict = \"cache\"\n\
+         [[rule_set.rule]]\nname = \"c\"\npath = \"/c/{{name}}\"\nmodule = \"{{name}}\"\nverdict = \"cache\"\n\
+         [[rule_set.rule]]\nname = \"w\"\npath = \"/w/{{name}}\"\nmodule = \"{{name}}\"\nverdict = \"cache\"\n\
          stale_while_revalidate = \"1h\"\nstale_if_error = \"1h\"\n{}{}{}",
         origin.addr(),
         site("a", ""),

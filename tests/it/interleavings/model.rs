@@ -133,16 +133,40 @@ pub(super) struct Exchange {
 /// What makes earlier content outdated.
 struct Record {
     kind: Kind,
+    /// What it covers may serve where a rule lets what is stale serve.
+    soft: bool,
+    /// What comes after it goes once more, some time later.
+    settles: bool,
     /// Before the edge could know of it; after the edge had acknowledged it.
     from: Moment,
     to: Option<Moment>,
     epoch: usize,
 }
 
+#[derive(Clone, Copy)]
 enum Kind {
     Url { scope: &'static str, path: &'static str, query: Option<Option<&'static str>> },
+    Prefix { scope: &'static str, path: &'static str },
+    Tag { scope: &'static str, tag: &'static str },
+    Module { scope: &'static str, module: &'static str },
     Site { scope: &'static str },
+    All,
     Unsafe(Resource),
+}
+
+/// A purge as operations ask for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purge {
+    Url,
+    ExactUrl,
+    /// Of the first segment of the path.
+    Prefix,
+    /// Of the last segment of the path, by which the origin names what it sends.
+    Tag,
+    /// Of the same as a rule names it; of the prefix where none speaks.
+    Module,
+    Site,
+    All,
 }
 
 /// The whole of it.
@@ -169,6 +193,21 @@ pub(super) struct Model {
 impl Resource {
     pub(super) fn target(&self) -> String {
         self.query.map_or_else(|| self.path.to_owned(), |query| format!("{}?{query}", self.path))
+    }
+
+    /// The last segment of its path, where a rule speaks.
+    pub(super) fn module(&self) -> Option<&'static str> {
+        (!self.path.starts_with("/o/")).then_some(self.tag())
+    }
+
+    /// The first segment of its path.
+    pub(super) fn prefix(&self) -> &'static str {
+        &self.path[..2]
+    }
+
+    /// The last one, by which the origin names it.
+    pub(super) fn tag(&self) -> &'static str {
+        &self.path[3..]
     }
 
     /// A rule lets what is stale serve there.
@@ -457,7 +496,11 @@ impl Model {
             _ => 200,
         };
         match status {
-            200 | 304 => fields += &format!("ETag: {tag}\r\nContent-Type: text/plain\r\n"),
+            200 | 304 => {
+                let named = resource.tag();
+                fields +=
+                    &format!("ETag: {tag}\r\nContent-Type: text/plain\r\nSurrogate-Key: {named} any\r\n");
+            }
             204 => body.clear(),
             _ => body = format!("{status}\n").into_bytes(),
         }
@@ -483,7 +526,8 @@ impl Model {
         }
         if exchange.method == "POST" && told.says == Says::Done {
             let (resource, epoch) = (*resource, exchange.epoch);
-            self.records.push(Record { kind: Kind::Unsafe(resource), from: now, to: None, epoch });
+            let kind = Kind::Unsafe(resource);
+            self.records.push(Record { kind, soft: false, settles: false, from: now, to: None, epoch });
         }
         if matches!(told.says, Says::HangUp | Says::NotModified | Says::NotModifiedStale) {
             exchange.ended = Some(now);
@@ -536,17 +580,24 @@ impl Model {
         self.note(format!("{} of {} has a new version", resource.target(), resource.scope));
     }
 
-    /// A purge of a URL (with `exact` of its query only) or of a site begins.
-    pub(super) fn purges(&mut self, resource: Resource, exact: bool, site: bool) -> usize {
+    /// A purge that covers this resource begins.
+    pub(super) fn purges(&mut self, resource: Resource, purge: Purge, soft: bool, settles: bool) -> usize {
         let (from, Resource { scope, path, query }) = (self.tick(), resource);
-        let kind = match (site, exact) {
-            (true, _) => Kind::Site { scope },
-            (false, true) => Kind::Url { scope, path, query: Some(query) },
-            (false, false) => Kind::Url { scope, path, query: None },
+        let kind = match purge {
+            Purge::Url => Kind::Url { scope, path, query: None },
+            Purge::ExactUrl => Kind::Url { scope, path, query: Some(query) },
+            Purge::Prefix => Kind::Prefix { scope, path: resource.prefix() },
+            Purge::Module => match resource.module() {
+                Some(module) => Kind::Module { scope, module },
+                None => Kind::Prefix { scope, path: resource.prefix() },
+            },
+            Purge::Tag => Kind::Tag { scope, tag: resource.tag() },
+            Purge::Site => Kind::Site { scope },
+            Purge::All => Kind::All,
         };
         self.purges += 1;
-        self.note(format!("purge of {scope} {path} {query:?} exact {exact} site {site}"));
-        self.records.push(Record { kind, from, to: None, epoch: self.epoch });
+        self.note(format!("purge of {scope} {path} {query:?} by {purge:?} soft {soft} settles {settles}"));
+        self.records.push(Record { kind, soft, settles, from, to: None, epoch: self.epoch });
         self.records.len() - 1
     }
 
@@ -593,6 +644,7 @@ impl Model {
     fn outdated(&self, resource: Resource, read: Moment, asked: Moment, epoch: usize) -> Option<Moment> {
         let outdates = |record: &&Record| {
             self.covers(record, resource, epoch)
+                && !(record.soft && resource.has_windows())
                 && read < record.from
                 && record.to.is_some_and(|to| to < asked)
         };
@@ -601,7 +653,8 @@ impl Model {
 
     /// May a record have come between?
     fn may_be_covered(&self, resource: Resource, from: Moment, to: Moment, epoch: usize) -> bool {
-        let between = |record: &Record| record.from < to && record.to.is_none_or(|end| end > from);
+        let between =
+            |record: &Record| record.from < to && (record.settles || record.to.is_none_or(|end| end > from));
         self.records.iter().any(|record| self.covers(record, resource, epoch) && between(record))
     }
 
@@ -614,7 +667,11 @@ impl Model {
                     && path == resource.path
                     && query.is_none_or(|query| query == resource.query)
             }
+            Kind::Prefix { scope, path } => scope == resource.scope && path == resource.prefix(),
+            Kind::Tag { scope, tag } => scope == resource.scope && tag == resource.tag(),
+            Kind::Module { scope, module } => scope == resource.scope && resource.module() == Some(module),
             Kind::Site { scope } => scope == resource.scope,
+            Kind::All => true,
             Kind::Unsafe(of) => {
                 let known = record.epoch == epoch || (self.disk && record.epoch >= self.in_order_since);
                 of == resource && known

@@ -1,6 +1,9 @@
 //! What changes something at the origin: it arrives once its body is whole, never twice, and outdates what is stored.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::support::{
     answer::Answer, client::Client, deadline::eventually, edge::Edge, gate::Gate, message::Request,
@@ -284,4 +287,47 @@ async fn a_write_outdates_what_a_rule_stores_under_another_spelling_of_its_query
     assert_eq!(origin.last("/page").target, "/page?v=1&utm=c", "the origin is asked as the client asked");
     edge.get("/page?v=1&utm=a").await.expect_body(200, "2");
     edge.outcomes("miss", 2).await;
+}
+
+/// Names, lengths and times of change of all files below a folder.
+fn files(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let (path, about) = entry.map(|entry| (entry.path(), entry.metadata().unwrap())).unwrap();
+        if about.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.insert(path, (about.len(), about.modified().unwrap()));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_thousand_posts_write_nothing_to_the_ledger() {
+    let origin = Origin::start().await;
+    origin.on_call("/page", |seen, n| match seen.method.as_str() {
+        "POST" => Answer::new(204, ""),
+        _ => Answer::storable(n.to_string()),
+    });
+    origin.on("/track", Answer::new(204, ""));
+    let edge = Edge::before(&origin, "").await;
+    // A record before, so that its writer has done what it does at first.
+    edge.purge("http://lms.example/other").await;
+    let before = files(&edge.path("ledger"));
+    let mut client = edge.client().await;
+    for _ in 0..100 {
+        let page = client.get("/page").await.expect(200);
+        client.get("/page").await.expect_body(200, page.body);
+        for path in ["/track"; 9].into_iter().chain(["/page"]) {
+            client.ask(&beacon(path)).await.expect(204);
+        }
+    }
+    assert_eq!(files(&edge.path("ledger")), before);
+    assert_eq!(edge.metric("lectern_ledger_number", &[]).await, 1.0);
+    let fills = origin.seen("/page").iter().filter(|seen| seen.method == "GET").count();
+    assert_eq!((fills, origin.hits("/track")), (100, 900), "each POST made the page outdated");
+    let conditional = origin.requests().iter().filter(|seen| seen.field("if-none-match").is_some()).count();
+    assert_eq!(conditional, 0);
+    edge.outcomes("hit", 100).await;
 }
