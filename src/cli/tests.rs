@@ -46,7 +46,8 @@ struct Node {
 fn node(reload: Result<ReloadSummary, ReloadRefused>) -> Node {
     let dir = tempfile::tempdir().unwrap();
     let metrics = Metrics::new();
-    let settings = LedgerSettings { folder: dir.path().join("ledger"), url_entries: 10 };
+    let settings =
+        LedgerSettings { folder: dir.path().join("ledger"), url_entries: 10, ..LedgerSettings::default() };
     let ledger = Ledger::open(&settings, &metrics).unwrap();
     let made = NewToken::new("pipeline").unwrap();
     let (tokens, token_file) = (dir.path().join("tokens"), dir.path().join("token"));

@@ -6,7 +6,7 @@ use crate::{
     ledger::LedgerSettings,
     telemetry::{LogFormat, LogLevel, LogSettings},
 };
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 /// The process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,12 +80,16 @@ pub(super) fn cache(section: Section<'_>) -> CacheSettings {
     settings
 }
 
+/// Once a day at least.
+const TELL_HEAD: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(86_400);
+
 pub(super) fn ledger(section: Section<'_>) -> LedgerSettings {
     let default = LedgerSettings::default();
     let folder = section.path("folder").map(|folder| folder.value);
     let settings = LedgerSettings {
         folder: folder.unwrap_or_else(|| section.reader.in_folder(&default.folder)),
         url_entries: section.count("url_entries", 1..=1_000_000_000).unwrap_or(default.url_entries),
+        tell_head: section.span("tell_head", TELL_HEAD).unwrap_or(default.tell_head),
     };
     section.finish();
     settings

@@ -33,7 +33,8 @@ struct Node {
 fn node() -> Node {
     let dir = tempfile::tempdir().unwrap();
     let metrics = Metrics::new();
-    let settings = LedgerSettings { folder: dir.path().join("ledger"), url_entries: 10 };
+    let settings =
+        LedgerSettings { folder: dir.path().join("ledger"), url_entries: 10, ..LedgerSettings::default() };
     let ledger = Ledger::open(&settings, &metrics).unwrap();
     let made = NewToken::new("pipeline").unwrap();
     let file = dir.path().join("tokens");
@@ -205,7 +206,11 @@ async fn asked_again_with_its_key_a_purge_is_the_same_record_also_after_a_restar
     }
     assert_eq!(node.ledger.last().n, 2);
     node.ledger.give_up().await.unwrap();
-    let settings = LedgerSettings { folder: node.dir.path().join("ledger"), url_entries: 10 };
+    let settings = LedgerSettings {
+        folder: node.dir.path().join("ledger"),
+        url_entries: 10,
+        ..LedgerSettings::default()
+    };
     let ledger = Ledger::open(&settings, &Metrics::new()).unwrap();
     let record = ledger.entries(1, 1).await.unwrap().remove(0);
     assert!(record.text.contains(r#""key":"k""#), "{}", record.text);

@@ -1,6 +1,9 @@
 //! The chain: each record's digest is over the one before it, so no record can be altered, left out or put in.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt::{self, Write as _},
+    str::FromStr,
+};
 
 /// Who a ledger is: 128 random bits, made with it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,6 +53,11 @@ impl Chain {
         Chain { identity: self.identity, number, digest: *hasher.finalize().as_bytes() }
     }
 
+    /// Its digest in hexadecimal digits.
+    pub(super) fn digest_text(&self) -> String {
+        digest_text(&self.digest)
+    }
+
     /// The chain with the next record as read from the medium, if it is the one that was written there.
     ///
     /// # Errors
@@ -64,6 +72,15 @@ impl Chain {
         }
         Ok(next)
     }
+}
+
+/// A digest in hexadecimal digits.
+pub(super) fn digest_text(digest: &Digest) -> String {
+    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The text is not 32 hexadecimal digits.

@@ -2,9 +2,8 @@
 
 use super::{
     Flaw, Identity, Record,
-    chain::{Chain, Digest},
+    chain::{Chain, Digest, digest_text},
 };
-use std::fmt::Write as _;
 
 /// A record as it stands on the medium.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,11 +19,7 @@ pub struct Entry {
 impl Entry {
     /// The digest in hexadecimal digits.
     pub fn digest_text(&self) -> String {
-        self.digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        digest_text(&self.digest)
     }
 
     /// Reads [`Entry::digest_text`].

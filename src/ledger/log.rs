@@ -147,6 +147,8 @@ pub(super) fn open(
         keys,
         chain,
         state: State::Open(medium),
+        tell_head: settings.tell_head,
+        tell_at: clock::instant() + settings.tell_head,
         number: metrics.ledger_number.clone(),
         ready: metrics.ledger_ready.clone(),
     };
@@ -178,6 +180,9 @@ struct Log {
     /// End of what is acknowledged.
     chain: Chain,
     state: State,
+    /// How often, and when next, the end of the chain is told.
+    tell_head: Duration,
+    tell_at: Instant,
     number: IntGauge,
     ready: IntGauge,
 }
@@ -194,25 +199,34 @@ impl Log {
     /// Until the way to it is dropped.
     fn run(&mut self) {
         loop {
-            let order = match &self.state {
-                State::Open(_) | State::GivenUp => self.orders.recv().ok(),
-                State::Refusing { again, pause } => {
-                    let (again, pause) = (*again, *pause);
-                    match self.orders.recv_timeout(again.saturating_duration_since(clock::instant())) {
-                        Ok(order) => Some(order),
-                        Err(RecvTimeoutError::Disconnected) => None,
-                        Err(RecvTimeoutError::Timeout) => {
-                            self.reopen(pause);
-                            continue;
-                        }
-                    }
+            let due = match &self.state {
+                State::Open(_) | State::GivenUp => self.tell_at,
+                State::Refusing { again, .. } => self.tell_at.min(*again),
+            };
+            let order = match self.orders.recv_timeout(due.saturating_duration_since(clock::instant())) {
+                Ok(order) => order,
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.see_to_what_is_due(clock::instant());
+                    continue;
                 }
             };
-            let Some(order) = order else { return };
             let mut next = Some(order);
             while let Some(order) = next {
                 next = self.obey(order);
             }
+        }
+    }
+
+    fn see_to_what_is_due(&mut self, now: Instant) {
+        if now >= self.tell_at {
+            let Chain { identity, number, .. } = self.chain;
+            tracing::info!(%identity, number, digest = self.chain.digest_text(), "the end of the ledger's chain");
+            self.tell_at = now + self.tell_head;
+        }
+        match self.state {
+            State::Refusing { again, pause } if now >= again => self.reopen(pause),
+            _ => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! What an operator sets of the ledger.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// Where the ledger lies and how much of it stays in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,10 +9,16 @@ pub struct LedgerSettings {
     pub folder: PathBuf,
     /// Url entries kept apart; more are folded into their site's purged number (too much is outdated, never too little).
     pub url_entries: usize,
+    /// How often the end of the chain is told in the log, where it stays if the ledger is altered.
+    pub tell_head: Duration,
 }
 
 impl Default for LedgerSettings {
     fn default() -> LedgerSettings {
-        LedgerSettings { folder: PathBuf::from("ledger"), url_entries: 1_000_000 }
+        LedgerSettings {
+            folder: PathBuf::from("ledger"),
+            url_entries: 1_000_000,
+            tell_head: Duration::from_hours(1),
+        }
     }
 }

@@ -16,7 +16,7 @@ fn open(folder: &Path) -> Result<Arc<Ledger>, LedgerError> {
 }
 
 fn open_with(folder: &Path, url_entries: usize, metrics: &Metrics) -> Result<Arc<Ledger>, LedgerError> {
-    Ledger::open(&LedgerSettings { folder: folder.into(), url_entries }, metrics)
+    Ledger::open(&LedgerSettings { folder: folder.into(), url_entries, ..LedgerSettings::default() }, metrics)
 }
 
 fn of(sites: &[&str], purge: Purge) -> Record {

@@ -3,6 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::fs;
 use std::hash::BuildHasher;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 
@@ -347,6 +348,76 @@ async fn purges_during_a_thousand_joins_leave_nobody_with_what_was_purged_before
     assert_eq!(ledger_number(&edge).await, 5.0);
     let outcomes = edge.outcome("joined").await + edge.outcome("hit").await + edge.outcome("miss").await;
     assert_eq!(outcomes, 1001);
+}
+
+#[tokio::test]
+async fn the_end_of_the_chain_is_told_in_the_log_as_the_ledger_has_it() {
+    let origin = Origin::start().await;
+    let edge = Edge::before(&origin, "[ledger]\ntell_head = \"50ms\"\n").await;
+    edge.says("the end of the ledger's chain").await;
+    edge.purge("http://lms-a.example/a").await;
+    edge.says("number=1 digest=").await;
+    let told = edge.said().into_iter().find(|line| line.contains("number=1 digest=")).unwrap();
+    let digest =
+        told.split("digest=").nth(1).unwrap().split_whitespace().next().unwrap().trim_matches('"').to_owned();
+    let export = edge.command(&["ledger", "export", "--json"]);
+    assert!(String::from_utf8_lossy(&export.stdout).contains(&digest), "{told} {export:?}");
+}
+
+/// What a ledger's folder is worth that was taken back from a backup, or lost: nothing purged comes back, and a purge is none less.
+#[tokio::test]
+async fn after_a_lost_or_restored_ledger_nothing_purged_comes_back_and_purges_are_in_force() {
+    for restored in [true, false] {
+        let origin = Origin::start().await;
+        for path in ["/a", "/b", "/c"] {
+            origin.on_call(path, |_, n| Answer::storable(n.to_string()));
+        }
+        let disk =
+            "[disk]\nflush_interval = \"50ms\"\n[[disk.folder]]\npath = \"store\"\nlimit = \"64MiB\"\n";
+        let mut edge = Edge::before(&origin, disk).await;
+        let get = async |edge: &Edge, path: &str, body: &str| {
+            edge.get(path).await.expect_body(200, body);
+        };
+        for path in ["/a", "/b"] {
+            get(&edge, path, "0").await;
+        }
+        edge.purge("http://lms-a.example/other").await;
+        edge.stop().await;
+        let (ledger, backup) = (edge.path("ledger"), edge.path("backup"));
+        copy(&ledger, &backup);
+        edge.start_again().await;
+        // After the backup: a purge, what it brought anew, and something that nobody purged.
+        edge.purge("http://lms-a.example/a").await;
+        get(&edge, "/a", "1").await;
+        get(&edge, "/c", "0").await;
+        edge.stop().await;
+        fs::remove_dir_all(&ledger).unwrap();
+        if restored {
+            fs::rename(&backup, &ledger).unwrap();
+        }
+        edge.start_again().await;
+        // Whose number is above the last, or of another ledger, is outdated, though it may be the present one. Below it stands.
+        get(&edge, "/a", "2").await;
+        get(&edge, "/c", "1").await;
+        get(&edge, "/b", if restored { "0" } else { "1" }).await;
+        // The numbers come again; what is stored meanwhile is held to the new ones.
+        edge.purge("http://lms-a.example/b").await;
+        get(&edge, "/b", if restored { "1" } else { "2" }).await;
+        get(&edge, "/a", "2").await;
+        edge.stop().await;
+        edge.start_again().await;
+        get(&edge, "/b", if restored { "1" } else { "2" }).await;
+        edge.outcomes("hit", 1).await;
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, kind) = entry.map(|entry| (entry.path(), entry.file_type().unwrap())).unwrap();
+        let to = to.join(path.file_name().unwrap());
+        if kind.is_dir() { copy(&path, &to) } else { _ = fs::copy(&path, to) }
+    }
 }
 
 /// Small random numbers, the same for the same seed.

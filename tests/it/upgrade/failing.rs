@@ -108,7 +108,7 @@ async fn what_a_new_process_purged_before_it_died_is_gone_in_the_old_one() {
     edge.get("/a").await.expect_body(200, "old");
     let folder = edge.path("ledger");
     let purges = move || {
-        let settings = LedgerSettings { folder, url_entries: 100 };
+        let settings = LedgerSettings { folder, url_entries: 100, ..LedgerSettings::default() };
         let ledger = Ledger::open(&settings, &Metrics::new()).unwrap();
         let purge = Purge::Url { path: "/a".into(), query: None };
         let about = About { sites: vec!["lms".into()], who: "new process".into(), ..About::default() };
