@@ -33,7 +33,7 @@ fn path(at: u64) -> String {
 fn record(at: u64) -> Record {
     let purge = match at % 4 {
         0 => Purge::Url { path: path(at), query: None },
-        1 => Purge::Url { path: path(at), query: Some("page=2".into()) },
+        1 => Purge::Url { path: path(at), query: Some(String::new()) },
         2 => Purge::Prefix { path: format!("/content/unit-{at}/v3") },
         _ => Purge::Tag { tag: format!("unit-{at}") },
     };
