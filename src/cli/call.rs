@@ -1,9 +1,9 @@
 //! One call of a node's control API, and what its failure means for whoever waits.
 
-use super::{Exit, Streams};
+use super::{Exit, Streams, trust::Trust};
 use crate::{
     clock,
-    control::{Problem, UPGRADING},
+    control::{BatchProblem, UPGRADING},
     units::Span,
 };
 use clap::Args;
@@ -13,6 +13,7 @@ use std::{
     path::PathBuf,
     time::Duration,
 };
+use ureq::tls::TlsConfig;
 
 /// Longest answer read: a report of a reload with many errors fits.
 const ANSWER_BYTES: u64 = 4 << 20;
@@ -22,8 +23,8 @@ const AGAIN: Duration = Duration::from_millis(200);
 
 /// What a pipeline decides by; stands at the end of the help of each command that calls.
 pub(super) const EXIT_CODES: &str = "Exit codes: 0 done and in force; 64 wrong command line; 65 the node does not know \
-    this host, site or URL; 66 the token file cannot be read; 69 nobody answers, nothing was done; 75 not done, or the \
-    answer was lost: ask again, twice is harmless; 77 the token is missing or not accepted; 78 the configuration has \
+    this host, site or URL; 66 a file cannot be read; 69 nobody answers, nothing was done; 75 not done, or the \
+    answer was lost: ask again, twice is harmless; 77 the token is missing, not accepted or has not the role; 78 the configuration has \
     errors, what ran before goes on.";
 
 /// Which node, and who asks.
@@ -38,6 +39,8 @@ pub(super) struct Node {
     /// How long to wait for the answer.
     #[arg(long, value_name = "SPAN", default_value = "30s")]
     timeout: Span,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 impl Node {
@@ -102,16 +105,15 @@ impl Node {
     ) -> Result<(), Exit> {
         let body = serde_json::to_string(body)
             .map_err(|error| streams.fail(Exit::Usage, format_args!("{error}")))?;
-        let call = self.call(path, streams)?;
-        let agent = Node::agent(Some(self.timeout.0), None);
-        let asking = agent.post(&call.url).header("authorization", &call.bearer);
+        let call = self.call(path, Some(self.timeout.0), None, streams)?;
+        let asking = call.agent.post(&call.url).header("authorization", &call.bearer);
         let sent = asking.header("content-type", "application/json").send(&body);
         let mut answer = sent.map_err(|error| unanswered(&call.url, &error, streams))?;
         if answer.status() != 200 {
             let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string();
             let text = text.map_err(|error| unanswered(&call.url, &error, streams))?;
-            return Err(match serde_json::from_str::<Problem>(&text) {
-                Ok(problem) => refused(&problem, streams),
+            return Err(match serde_json::from_str::<BatchProblem>(&text) {
+                Ok(told) => refused(&told, streams),
                 Err(_) => not_a_lectern(&call.url, answer.status().as_u16(), streams),
             });
         }
@@ -128,11 +130,9 @@ impl Node {
         streams: &mut Streams<'_>,
         send: impl Fn(&ureq::Agent, &Call) -> Result<http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<A, Exit> {
-        let (call, begun) = (self.call(path, streams)?, clock::instant());
+        let (call, begun) = (self.call(path, None, Some(self.timeout.0), streams)?, clock::instant());
         loop {
-            // On a connection of its own: the process that took over listens for new ones.
-            let agent = Node::agent(None, Some(self.timeout.0));
-            let sent = send(&agent, &call).and_then(|mut answer| {
+            let sent = send(&call.agent, &call).and_then(|mut answer| {
                 let text = answer.body_mut().with_config().limit(ANSWER_BYTES).read_to_string()?;
                 Ok((answer.status().as_u16(), text))
             });
@@ -140,32 +140,44 @@ impl Node {
             if status == 200 {
                 return serde_json::from_str(&text).map_err(|_| not_a_lectern(&call.url, status, streams));
             }
-            match serde_json::from_str::<Problem>(&text) {
-                Ok(problem) if problem.kind == UPGRADING && begun.elapsed() + AGAIN < self.timeout.0 => {
+            match serde_json::from_str::<BatchProblem>(&text) {
+                Ok(BatchProblem { problem, .. })
+                    if problem.kind == UPGRADING && begun.elapsed() + AGAIN < self.timeout.0 =>
+                {
                     pause();
                 }
-                Ok(problem) => return Err(refused(&problem, streams)),
+                Ok(told) => return Err(refused(&told, streams)),
                 Err(_) => return Err(not_a_lectern(&call.url, status, streams)),
             }
         }
     }
 
     /// Whom to call, and as whom.
-    fn call(&self, path: &str, streams: &mut Streams<'_>) -> Result<Call, Exit> {
+    fn call(
+        &self,
+        path: &str,
+        head: Option<Duration>,
+        whole: Option<Duration>,
+        streams: &mut Streams<'_>,
+    ) -> Result<Call, Exit> {
         let token = self.token(streams)?;
         let control = self.control.clone().or_else(|| std::env::var("LECTERN_CONTROL").ok());
         let control = control.unwrap_or_else(|| "http://127.0.0.1:9180".into());
-        if !control.starts_with("http://") {
-            return Err(not_an_address(&control, streams));
-        }
+        let tls = match control.split_once("://") {
+            Some(("http", _)) => None,
+            Some(("https", _)) => Some(self.trust.config(streams)?),
+            _ => return Err(not_an_address(&control, streams)),
+        };
         let url = format!("{}{path}", control.trim_end_matches('/'));
-        Ok(Call { url, bearer: format!("Bearer {token}") })
+        Ok(Call { url, bearer: format!("Bearer {token}"), agent: Node::agent(tls, head, whole) })
     }
 
     /// An agent that waits so long for the head of an answer, and for the whole of it.
-    fn agent(head: Option<Duration>, whole: Option<Duration>) -> ureq::Agent {
+    fn agent(tls: Option<TlsConfig>, head: Option<Duration>, whole: Option<Duration>) -> ureq::Agent {
         // a proxy set for the outside world must not see the token, nor may a redirect carry it elsewhere
         ureq::Agent::config_builder()
+            .tls_config(tls.unwrap_or_default())
+            .max_idle_connections(0)
             .http_status_as_error(false)
             .proxy(None)
             .max_redirects(0)
@@ -200,6 +212,8 @@ impl Node {
 struct Call {
     url: String,
     bearer: String,
+    /// On a connection of its own each time: the process that took over listens for new ones.
+    agent: ureq::Agent,
 }
 
 #[expect(
@@ -210,8 +224,17 @@ fn pause() {
     std::thread::sleep(AGAIN);
 }
 
-/// The node said no: by its status, whether asking again can help.
-fn refused(problem: &Problem, streams: &mut Streams<'_>) -> Exit {
+/// The node said no, and of a batch what became of each: by its status, whether asking again can help.
+fn refused(BatchProblem { problem, results }: &BatchProblem, streams: &mut Streams<'_>) -> Exit {
+    for (at, result) in (1..).zip(results) {
+        match (&result.purge, &result.problem) {
+            (Some(purge), _) => streams.say(format_args!("{at}. applied: number {}", purge.number)),
+            (None, Some(problem)) => {
+                let _ = writeln!(streams.err, "lectern: {at}. {}: {}", problem.title, problem.detail);
+            }
+            (None, None) => {}
+        }
+    }
     let exit = match problem.status {
         401 | 403 => Exit::Permission,
         429 | 500..=599 => Exit::Temporary,
@@ -229,8 +252,17 @@ fn not_a_lectern(url: &str, status: u16, streams: &mut Streams<'_>) -> Exit {
 }
 
 fn not_an_address(control: &str, streams: &mut Streams<'_>) -> Exit {
-    let text = "is no address of a control listener, as in \"http://127.0.0.1:9180\" (it speaks plain HTTP)";
+    let text = "is no address of a control listener, as in \"http://127.0.0.1:9180\" or, with TLS, \"https://edge-1:9180\"";
     streams.fail(Exit::Usage, format_args!("{control:?} {text}"))
+}
+
+/// Why TLS did not come about. Whoever is refused for her certificate may learn it when she reads the answer.
+fn refused_by_tls(error: &ureq::Error) -> Option<&rustls::Error> {
+    match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(io) => io.get_ref()?.downcast_ref(),
+        _ => None,
+    }
 }
 
 /// No answer, or not whole: before anything was sent nothing was done, after it nobody knows.
@@ -238,6 +270,14 @@ fn unanswered(url: &str, error: &ureq::Error, streams: &mut Streams<'_>) -> Exit
     use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
     use ureq::{Error, Timeout};
     match error {
+        _ if refused_by_tls(error).is_some_and(|why| matches!(why, rustls::Error::AlertReceived(_))) => {
+            let text = "the node takes no connection without a certificate that it knows: give --cert and --key; nothing was done";
+            streams.fail(Exit::Permission, format_args!("{url}: {error}: {text}"))
+        }
+        _ if refused_by_tls(error).is_some() => streams.fail(
+            Exit::Unavailable,
+            format_args!("{url}: {error}; nothing was done; check --ca and --control"),
+        ),
         Error::BadUri(_) | Error::Http(_) => not_an_address(url, streams),
         Error::HostNotFound
         | Error::ConnectionFailed

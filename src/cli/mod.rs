@@ -18,6 +18,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod token;
+mod trust;
 mod warm;
 
 pub use exit::Exit;

@@ -1,26 +1,31 @@
-//! `lectern purge`: exit code 0 means that the purge is in force, and nothing else does.
+//! `lectern purge`: exit code 0 means that all that was named is purged and in force, and nothing else does.
 
 use super::{Exit, Streams, call::Node};
-use crate::control::{Counts, How, PurgeAnswer, PurgeRequest, SETTLE, What};
+use crate::control::{BatchAnswer, Counts, How, ItemResult, PurgeAnswer, PurgeRequest, SETTLE, What};
 use clap::Args;
+use std::{io::Read, path::PathBuf};
 
 #[derive(Args)]
 pub(super) struct Purge {
-    /// Purge what is stored under this URL: every variant, and every query unless --exact.
-    url: Option<String>,
-    /// Only the URL's own query, or none if it has none.
-    #[arg(long, requires = "url")]
+    /// Purge what is stored under these URLs: every variant, and every query unless --exact.
+    #[arg(value_name = "URL")]
+    urls: Vec<String>,
+    /// Purge the URLs of a file too, one a line; `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Only the URLs' own queries, or none if one has none.
+    #[arg(long)]
     exact: bool,
-    /// Purge what is stored under this URL's path and all paths below it.
+    /// Purge what is stored under this URL's path and all paths below it. May be given several times.
     #[arg(long, value_name = "URL")]
-    prefix: Option<String>,
-    /// Purge what the origin gave this tag, for the site of --site.
+    prefix: Vec<String>,
+    /// Purge what the origin gave this tag, for the site of --site. May be given several times.
     #[arg(long, value_name = "TAG", requires = "site")]
-    tag: Option<String>,
-    /// Purge what a rule says to be of this module, for the site of --site.
+    tag: Vec<String>,
+    /// Purge what a rule says to be of this module, for the site of --site. May be given several times.
     #[arg(long, value_name = "NAME", requires = "site")]
-    module: Option<String>,
-    /// The site of a tag or module; without one of these, everything stored for this site and the sites that share with it.
+    module: Vec<String>,
+    /// The site of tags and modules; without one of these, everything stored for this site and the sites that share with it.
     #[arg(long, value_name = "NAME")]
     site: Option<String>,
     /// Purge everything stored for the sites of this scope.
@@ -41,7 +46,7 @@ pub(super) struct Purge {
     /// Why; kept in the ledger.
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
-    /// A text made for this purge alone: asked again with it, no second record is written.
+    /// A text made for this call alone: asked again with it, no second record is written.
     #[arg(long, value_name = "TEXT")]
     idempotency_key: Option<String>,
     #[command(flatten)]
@@ -50,55 +55,109 @@ pub(super) struct Purge {
 
 impl Purge {
     pub(super) fn run(self, streams: &mut Streams<'_>) -> Exit {
-        let Purge { soft, settle, dry_run, .. } = self;
-        let how = How { soft, settle, dry_run, reason: self.reason.clone() };
-        let Some(what) = self.what() else {
-            let text = "name one of: a URL, --prefix, --tag, --module, --site, --scope, --all";
-            return streams.fail(Exit::Usage, format_args!("{text}"));
-        };
-        let request = PurgeRequest { what, how };
-        let fields: Vec<_> =
-            self.idempotency_key.iter().map(|key| ("idempotency-key", key.as_str())).collect();
-        match self.node.post_with::<PurgeAnswer>("/v1/purges", &request, &fields, streams) {
-            Ok(PurgeAnswer { dry_run: Some(counts), .. }) if dry_run => {
-                let Counts { at_least, at_most } = counts;
-                streams
-                    .say(format_args!("not purged: at least {at_least} stored responses, at most {at_most}"));
-                Exit::Done
-            }
-            Ok(answer) if answer.applied && answer.repeated => {
-                let PurgeAnswer { number, ledger, .. } = answer;
-                streams.say(format_args!("applied: number {number}, ledger {ledger}, asked before"));
-                Exit::Done
-            }
-            Ok(answer) if answer.applied => {
-                streams.say(format_args!("applied: number {}, ledger {}", answer.number, answer.ledger));
-                Exit::Done
-            }
-            Ok(answer) => streams.fail(
-                Exit::Temporary,
-                format_args!("number {} is written and not yet in force; ask again", answer.number),
-            ),
+        match self.wanted(streams).and_then(|wanted| self.ask(wanted, streams)) {
+            Ok(answers) => told(&answers, streams),
             Err(exit) => exit,
         }
     }
 
-    /// What is to be purged; none if the command line says not, or says two things.
-    fn what(&self) -> Option<What> {
-        let Purge { url, exact, prefix, tag, module, site, scope, all, .. } = self;
-        Some(match (url, prefix, tag, module, site, scope, all) {
-            (Some(url), None, None, None, None, None, false) => What::Url { url: url.clone(), exact: *exact },
-            (None, Some(url), None, None, None, None, false) => What::Prefix { url: url.clone() },
-            (None, None, Some(tag), None, Some(site), None, false) => {
-                What::Tag { tag: tag.clone(), site: site.clone() }
-            }
-            (None, None, None, Some(module), Some(site), None, false) => {
-                What::Module { module: module.clone(), site: site.clone() }
-            }
-            (None, None, None, None, Some(site), None, false) => What::Site { site: site.clone() },
-            (None, None, None, None, None, Some(scope), false) => What::Scope { scope: scope.clone() },
-            (None, None, None, None, None, None, true) => What::All {},
-            _ => return None,
+    /// All that is to be purged.
+    fn wanted(&self, streams: &mut Streams<'_>) -> Result<Vec<What>, Exit> {
+        let urls = self.urls(streams)?;
+        if urls.is_empty() && (self.exact || self.file.is_some()) {
+            let text = if self.exact { "--exact is said of URLs" } else { "the file names no URL" };
+            return Err(streams.fail(Exit::Usage, format_args!("{text}")));
+        }
+        self.what(urls).ok_or_else(|| {
+            let text = "name URLs, --prefix, --tag, --module, or one of --site, --scope, --all";
+            streams.fail(Exit::Usage, format_args!("{text}"))
         })
     }
+
+    /// Those of the command line, then those of the file.
+    fn urls(&self, streams: &mut Streams<'_>) -> Result<Vec<String>, Exit> {
+        let mut urls = self.urls.clone();
+        if let Some(file) = &self.file {
+            let mut text = String::new();
+            let read = match file.to_str() {
+                Some("-") => std::io::stdin().read_to_string(&mut text).map(|_| text),
+                _ => std::fs::read_to_string(file),
+            };
+            let text = read
+                .map_err(|error| streams.fail(Exit::NoInput, format_args!("{}: {error}", file.display())))?;
+            urls.extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
+        }
+        Ok(urls)
+    }
+
+    /// What is to be purged; none if the command line says not, or says what cannot go together.
+    fn what(&self, urls: Vec<String>) -> Option<Vec<What>> {
+        let Purge { exact, prefix, tag, module, site, scope, all, .. } = self;
+        let mut what: Vec<_> = urls.into_iter().map(|url| What::Url { url, exact: *exact }).collect();
+        what.extend(prefix.iter().map(|url| What::Prefix { url: url.clone() }));
+        if let Some(site) = site {
+            what.extend(tag.iter().map(|tag| What::Tag { tag: tag.clone(), site: site.clone() }));
+            what.extend(
+                module.iter().map(|module| What::Module { module: module.clone(), site: site.clone() }),
+            );
+        }
+        let of_site = !(tag.is_empty() && module.is_empty());
+        match (site, scope, all) {
+            (None, None, false) if !what.is_empty() => Some(what),
+            (Some(_), None, false) if of_site => Some(what),
+            (Some(site), None, false) if what.is_empty() => Some(vec![What::Site { site: site.clone() }]),
+            (None, Some(scope), false) if what.is_empty() => Some(vec![What::Scope { scope: scope.clone() }]),
+            (None, None, true) if what.is_empty() => Some(vec![What::All {}]),
+            _ => None,
+        }
+    }
+
+    /// Has it purged, in one call.
+    fn ask(&self, wanted: Vec<What>, streams: &mut Streams<'_>) -> Result<Vec<PurgeAnswer>, Exit> {
+        let Purge { soft, settle, dry_run, .. } = *self;
+        let how = How { soft, settle, dry_run, reason: self.reason.clone() };
+        let fields: Vec<_> =
+            self.idempotency_key.iter().map(|key| ("idempotency-key", key.as_str())).collect();
+        let mut requests: Vec<_> =
+            wanted.into_iter().map(|what| PurgeRequest { what, how: how.clone() }).collect();
+        if requests.len() == 1
+            && let Some(one) = requests.pop()
+        {
+            let answer = self.node.post_with::<PurgeAnswer>("/v1/purges", &one, &fields, streams)?;
+            return Ok(vec![answer]);
+        }
+        let BatchAnswer { results, .. } = self.node.post_with("/v1/purges", &requests, &fields, streams)?;
+        let asked = requests.len();
+        let answers: Vec<_> = results.into_iter().filter_map(|ItemResult { purge, .. }| purge).collect();
+        match answers.len() == asked {
+            true => Ok(answers),
+            false => {
+                let text =
+                    format_args!("{asked} purges were asked for, {} were answered; ask again", answers.len());
+                Err(streams.fail(Exit::Temporary, text))
+            }
+        }
+    }
+}
+
+/// Says what is in force; whether that is all.
+fn told(answers: &[PurgeAnswer], streams: &mut Streams<'_>) -> Exit {
+    let mut exit = Exit::Done;
+    for PurgeAnswer { number, ledger, applied, repeated, dry_run, .. } in answers {
+        if let Some(Counts { at_least, at_most }) = dry_run {
+            streams.say(format_args!("not purged: at least {at_least} stored responses, at most {at_most}"));
+            continue;
+        }
+        match (applied, repeated) {
+            (true, true) => {
+                streams.say(format_args!("applied: number {number}, ledger {ledger}, asked before"))
+            }
+            (true, false) => streams.say(format_args!("applied: number {number}, ledger {ledger}")),
+            (false, _) => {
+                let text = format_args!("number {number} is written and not yet in force; ask again");
+                exit = streams.fail(Exit::Temporary, text);
+            }
+        }
+    }
+    exit
 }

@@ -4,8 +4,8 @@ use super::{Exit, Streams, run_with};
 use crate::{
     access::Checks,
     control::{
-        Control, NewToken, PurgeTarget, ReloadRefused, ReloadSummary, Tokens, UnknownTarget, UrlToPurge,
-        router,
+        Control, NewToken, PurgeTarget, Rate, ReloadRefused, ReloadSummary, Role, Roles, Tokens,
+        UnknownTarget, UrlToPurge, router,
     },
     http_caching::Tags,
     ledger::{Ledger, LedgerSettings, Subject},
@@ -49,7 +49,7 @@ fn node(reload: Result<ReloadSummary, ReloadRefused>) -> Node {
     let settings =
         LedgerSettings { folder: dir.path().join("ledger"), url_entries: 10, ..LedgerSettings::default() };
     let ledger = Ledger::open(&settings, &metrics).unwrap();
-    let made = NewToken::new("pipeline").unwrap();
+    let made = NewToken::new("pipeline", Roles::of(&Role::ALL)).unwrap();
     let (tokens, token_file) = (dir.path().join("tokens"), dir.path().join("token"));
     std::fs::write(&tokens, made.line).unwrap();
     std::fs::write(&token_file, format!("{}\n", made.token)).unwrap();
@@ -63,7 +63,7 @@ fn node(reload: Result<ReloadSummary, ReloadRefused>) -> Node {
             })
         },
         metrics,
-        tokens: Arc::new(Tokens::load(Some(&tokens)).unwrap()),
+        tokens: Arc::new(Tokens::load(Some(&tokens), Rate::default()).unwrap()),
         resolve_url: Arc::new(|url: &UrlToPurge<'_>| {
             (url.host == "lms.example").then_some(()).ok_or(UnknownTarget::Host)?;
             Ok(PurgeTarget {
@@ -260,6 +260,49 @@ fn exit_code_0_means_in_force() {
 }
 
 #[test]
+fn several_are_purged_in_one_call_and_each_is_told() {
+    let node = node(Ok(ReloadSummary::default()));
+    let list = node.dir.path().join("changed");
+    fs::write(&list, "https://lms.example/c\n\n  https://lms.example/d?x  \n").unwrap();
+    let asked = [
+        "https://lms.example/a",
+        "https://lms.example/b",
+        "--file",
+        list.to_str().unwrap(),
+        "--reason",
+        "new",
+    ];
+    let more =
+        ["--prefix", "https://lms.example/v2/", "--tag", "t", "--tag", "u", "--module", "m", "--site", "lms"];
+    let (exit, out, err) =
+        purge(&node.url, &node.token_file, &[&asked[..], &more, &["--idempotency-key", "k"]].concat());
+    assert_eq!(exit, Exit::Done, "{err}");
+    let numbers: Vec<_> = out.lines().map(|line| line.split(['r', ',']).nth(1).unwrap().trim()).collect();
+    assert_eq!(numbers, ["1", "2", "3", "4", "5", "6", "7", "8"], "{out}");
+    let entries = node.runtime.block_on(node.ledger.entries(1, 10)).unwrap();
+    let records: Vec<serde_json::Value> =
+        entries.iter().map(|entry| serde_json::from_str(&entry.text).unwrap()).collect();
+    let what = |record: &serde_json::Value| {
+        ["path", "tag", "module"].iter().find_map(|name| record[name].as_str().map(str::to_owned)).unwrap()
+    };
+    assert_eq!(records.iter().map(what).collect::<Vec<_>>(), ["/a", "/b", "/c", "/d", "/v2", "t", "u", "m"]);
+    assert!(records.iter().all(|record| record["why"] == "new" && record["who"] == "pipeline"));
+
+    let (exit, out, err) =
+        purge(&node.url, &node.token_file, &["https://lms.example/a", "/b", "https://nobody.example/"]);
+    assert_eq!((exit, out.as_str()), (Exit::Data, ""), "{err}");
+    let lines: Vec<_> = err.lines().collect();
+    assert!(lines[0].contains("1. Not done") && lines[1].contains("2. The URL cannot be purged"), "{err}");
+    assert!(lines[2].contains("nobody.example") && lines[3].contains("nothing was purged"), "{err}");
+    assert_eq!(node.ledger.last().n, 8);
+    std::fs::remove_dir_all(node.dir.path().join("ledger")).unwrap();
+    let (exit, out, err) =
+        purge(&node.url, &node.token_file, &["https://lms.example/a", "https://lms.example/b"]);
+    assert_eq!((exit, out.as_str()), (Exit::Temporary, ""), "{err}");
+    assert!(err.contains("0 are in force, 2 are not"), "{err}");
+}
+
+#[test]
 fn the_ledger_is_told_verified_and_exported_of_a_node_and_of_its_folder() {
     let node = node(Ok(ReloadSummary::default()));
     for args in [
@@ -342,12 +385,17 @@ fn every_failure_has_its_exit_code_and_says_why() {
     let cut = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"applied\":true");
     let silent = answering(b"");
     let good = "https://lms.example/a";
-    let table: [(&str, &Path, &[&str], Exit, &str); 15] = [
+    let table: [(&str, &Path, &[&str], Exit, &str); 20] = [
         (url, token, &[], Exit::Usage, "--prefix"),
-        (url, token, &[good, "--site", "lms"], Exit::Usage, "name one of"),
+        (url, token, &[good, "--site", "lms"], Exit::Usage, "one of --site"),
+        (url, token, &["--all", "--scope", "themes"], Exit::Usage, "one of --site"),
+        (url, token, &["--site", "lms", "--exact"], Exit::Usage, "said of URLs"),
+        (url, token, &["--file", "/dev/null"], Exit::Usage, "names no URL"),
+        (url, token, &["--file", "/absent"], Exit::NoInput, "/absent"),
+        (url, token, &[good, "https://nobody.example/"], Exit::Data, "2. No site has this host"),
         (url, token, &[good, "--timeout", "5"], Exit::Usage, "as in \"10s\""),
         ("ftp://x", token, &[good], Exit::Usage, "ftp://x"),
-        ("https://127.0.0.1:1", token, &[good], Exit::Usage, "http://127.0.0.1:9180"),
+        ("https://127.0.0.1:1", token, &[good], Exit::Usage, "--ca FILE"),
         (url, &wrong, &[good], Exit::Permission, "token file"),
         (url, &two_lines, &[good], Exit::Permission, "on one line"),
         (url, Path::new("/absent"), &[good], Exit::NoInput, "/absent"),
@@ -404,11 +452,16 @@ fn a_reload_says_what_runs_or_all_that_is_wrong() {
 
 #[test]
 fn a_token_and_the_line_that_accepts_it_are_printed_and_a_bad_name_is_not_taken() {
-    let (exit, out, _) = lectern(&["token", "release"]);
+    let (exit, out, _) = lectern(&["token", "release", "--roles", "purge,read"]);
     assert_eq!(exit, Exit::Done);
     let (token, line) = out.split_once('\n').unwrap();
     assert!(token.contains(": lectern_") && line.contains(": release blake3:"), "{out}");
-    assert_eq!(lectern(&["token", "two words"]).0, Exit::Usage);
+    assert!(line.ends_with(" read,purge\n"), "{out}");
+    for wrong in [&["token", "release"][..], &["token", "release", "--roles", "all"]] {
+        let (exit, out, err) = lectern(wrong);
+        assert!(exit == Exit::Usage && out.is_empty() && err.contains("--roles"), "{err}");
+    }
+    assert_eq!(lectern(&["token", "two words", "--roles", "read"]).0, Exit::Usage);
     assert_eq!(lectern(&["--version"]).0, Exit::Done);
     assert_eq!(lectern(&["nonsense"]).0, Exit::Usage);
 }

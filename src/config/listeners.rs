@@ -2,10 +2,10 @@
 
 use super::reader::{Place, Section};
 use crate::{
-    control::ControlSettings,
+    control::{ControlSettings, Rate},
     listener::{ClientAuth, Deadlines, Limits, ListenerSettings, TlsSettings, TlsVersion},
 };
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 
 const ADDRESS: &str = "an address with port, as in \"0.0.0.0:443\" or \"[::]:443\"";
 const NETWORK: &str = "a network, as in \"10.0.0.0/8\" or \"192.0.2.7/32\"";
@@ -143,12 +143,24 @@ fn deadlines(section: Section<'_>) -> Deadlines {
     deadlines
 }
 
-pub(super) fn control(section: Section<'_>, addresses: &mut Addresses) -> ControlSettings {
+/// The API's settings, and TLS of its listener.
+pub(super) fn control(
+    section: Section<'_>,
+    addresses: &mut Addresses,
+) -> (ControlSettings, Option<TlsSettings>) {
     let default = ControlSettings::default();
+    let calls = |key, default: NonZeroU32| {
+        section.count(key, 1..=1_000_000_000).and_then(NonZeroU32::new).unwrap_or(default)
+    };
     let settings = ControlSettings {
         address: address(&section, addresses).unwrap_or(default.address),
         tokens: section.existing_path("tokens"),
+        rate: Rate {
+            per_second: calls("calls_per_second", default.rate.per_second),
+            at_once: calls("calls_at_once", default.rate.at_once),
+        },
     };
+    let tls = section.table("tls").and_then(tls);
     section.finish();
-    settings
+    (settings, tls)
 }

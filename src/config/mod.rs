@@ -23,7 +23,7 @@ use crate::{
     cache::{CacheSettings, DiskSettings},
     control::ControlSettings,
     ledger::LedgerSettings,
-    listener::ListenerSettings,
+    listener::{ListenerSettings, TlsSettings},
     origin::OriginSettings,
     site::SiteSettings,
     telemetry::LogSettings,
@@ -41,6 +41,8 @@ pub struct Config {
     pub listeners: Vec<ListenerSettings>,
     /// Where operations and the release pipeline come in. A change of the address needs a restart.
     pub control: ControlSettings,
+    /// TLS of the control listener, or cleartext if absent. A change needs a restart, but for certificates.
+    pub control_tls: Option<TlsSettings>,
     /// Where sites are fetched from.
     pub origins: Vec<OriginSettings>,
     /// Whom the node answers for.
@@ -104,6 +106,7 @@ fn build<'d>(reader: &'d Reader, table: &'d DeTable<'d>) -> Config {
         top.missing("listener", "[[listener]] with name and address");
     }
     let control = top.table("control").map(|section| listeners::control(section, &mut addresses));
+    let (control, control_tls) = control.unwrap_or_default();
     let origins = named(&top, "origin", origins::origin);
     let names = origin_names(&top);
     let sets = sites::rule_sets(reader, top.tables("rule_set"), &names);
@@ -132,7 +135,8 @@ fn build<'d>(reader: &'d Reader, table: &'d DeTable<'d>) -> Config {
         .unwrap_or_else(|| LedgerSettings { folder: reader.in_folder(&nowhere.folder), ..nowhere });
     let config = Config {
         listeners,
-        control: control.unwrap_or_default(),
+        control,
+        control_tls,
         origins,
         sites,
         default_site,

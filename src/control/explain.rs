@@ -1,6 +1,9 @@
 //! `GET /v1/explain`: what would become of a request. Changes nothing.
 
-use super::{Control, Peer, Problem, tokens::Caller};
+use super::{
+    Control, Peer, Problem,
+    tokens::{Caller, ToRead},
+};
 use crate::response::Explanation;
 use axum::{
     Extension, Json,
@@ -39,7 +42,7 @@ pub(super) struct Asked {
 /// Site, rule and why those before it do not speak, normalised URL, key, what is stored, how the request would be answered and
 /// what the origin would be sent, if it came now from where the call comes from, without a proxy between. Nothing is changed,
 /// counted or sent. Values that may let somebody in are told by their length only.
-#[utoipa::path(get, path = "/v1/explain", tag = "node", security(("token" = [])),
+#[utoipa::path(get, path = "/v1/explain", tag = "node", security(("token" = ["read"])),
     params(
         Asked,
         ("lectern-field" = Option<Vec<String>>, Header,
@@ -49,12 +52,13 @@ pub(super) struct Asked {
     responses(
         (status = 200, description = "What would become of it", body = Explanation),
         (status = 401, description = "No token", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "The token is not accepted", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The token is not accepted, or has not the role", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "URL, method or a field is wrong", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "The token calls too often; nothing was done", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn explain(
     State(control): State<Control>,
-    Caller(who): Caller,
+    Caller { name: who, .. }: Caller<ToRead>,
     peer: Option<Extension<Peer>>,
     headers: HeaderMap,
     asked: Result<Query<Asked>, QueryRejection>,

@@ -1,6 +1,9 @@
 //! `POST /v1/access/forget`: whom the LMS let in is asked about anew.
 
-use super::{Control, Problem, tokens::Caller};
+use super::{
+    Control, Problem,
+    tokens::{Caller, ToOperate},
+};
 use crate::access::{Digest, Forget};
 use axum::{
     Json,
@@ -41,20 +44,21 @@ pub struct ForgetAnswer {
 ///
 /// No request whose head arrives after the answer is let in by a yes that was asked for before, and answers under way on such a
 /// yes break off. What is stored stays, and the LMS is asked again.
-#[utoipa::path(post, path = "/v1/access/forget", tag = "access", security(("token" = [])),
+#[utoipa::path(post, path = "/v1/access/forget", tag = "access", security(("token" = ["operate"])),
     request_body = ForgetRequest,
     responses(
         (status = 200, description = "In force", body = ForgetAnswer),
         (status = 400, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No token", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "The token is not accepted", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The token is not accepted, or has not the role", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No site has this name", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too long", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Fields are missing or wrong", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "The token calls too often; nothing was done", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn forget(
     State(control): State<Control>,
-    Caller(who): Caller,
+    Caller { name: who, .. }: Caller<ToOperate>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<ForgetAnswer>, Problem> {
     let body = body.map_err(|error| Problem::unread(error.status(), error.body_text()))?;

@@ -1,6 +1,9 @@
 //! `GET /v1/ledger`: the records as they stand on the medium, so that whoever asks can compute the chain.
 
-use super::{Control, Problem, tokens::Caller};
+use super::{
+    Control, Problem,
+    tokens::{Caller, ToRead},
+};
 use crate::ledger::{AT_ONCE, Entry};
 use axum::{
     Json,
@@ -51,18 +54,19 @@ pub struct RecordTold {
 }
 
 /// Read the ledger.
-#[utoipa::path(get, path = "/v1/ledger", tag = "purge", security(("token" = [])),
+#[utoipa::path(get, path = "/v1/ledger", tag = "purge", security(("token" = ["read"])),
     params(Pages),
     responses(
         (status = 200, description = "Records from that number on", body = LedgerPage),
         (status = 401, description = "No token", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "The token is not accepted", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The token is not accepted, or has not the role", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "A number is wrong", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "The token calls too often; nothing was done", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The ledger cannot be read now", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn ledger(
     State(control): State<Control>,
-    Caller(_who): Caller,
+    _: Caller<ToRead>,
     pages: Result<Query<Pages>, QueryRejection>,
 ) -> Result<Json<LedgerPage>, Problem> {
     let Query(Pages { from, limit }) = pages.map_err(|error| Problem::wrong_pages(error.body_text()))?;

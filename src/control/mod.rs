@@ -1,10 +1,11 @@
 //! The control API: purges with a number, forgetting of access, reload, explain, metrics, health. Whoever changes something, or looks into what is
-//! stored, shows a token.
+//! stored, shows a token that has the role for it, and does not do so too often.
 //!
 //! Every error is a problem document (RFC 9457). A call that is not allowed or not understood changes nothing and
 //! says what is missing. What lies left of this part in the order of imports (reload, explain, names of sites, draining) is
 //! handed in by the node as [`Control`]'s closures.
 
+mod batch;
 mod explain;
 mod forget;
 mod health;
@@ -12,13 +13,16 @@ mod ledger;
 mod openapi;
 mod problem;
 mod purge;
+mod rate;
 mod reload;
+mod roles;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod tokens;
 mod warm;
 
+pub use batch::{BatchAnswer, BatchProblem, ItemResult};
 pub use explain::{Explain, FIELD};
 pub use forget::{ForgetAnswer, ForgetRequest};
 pub use health::Readiness;
@@ -28,7 +32,9 @@ pub use problem::{Problem, UPGRADING};
 pub use purge::{
     Counts, How, PurgeAnswer, PurgeRequest, PurgeTarget, SETTLE, UnknownTarget, UrlToPurge, What,
 };
+pub use rate::Rate;
 pub use reload::{ReloadRefused, ReloadSummary};
+pub use roles::{Role, Roles};
 pub use settings::ControlSettings;
 pub use tokens::{NewToken, TokenError, Tokens};
 pub use warm::{LONGEST_LIST, Warm, WarmCounts, WarmLine, WarmRequest};
@@ -46,8 +52,8 @@ use http_body_util::{BodyExt, combinators::MapErr};
 use std::{net::SocketAddr, sync::Arc};
 use tower::ServiceExt;
 
-/// No call of this API is longer than a purge with a long URL.
-const BODY_BYTES: usize = 64 * 1024;
+/// No call of this API is longer than a batch of purges with long URLs.
+const BODY_BYTES: usize = 256 * 1024;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 

@@ -1,10 +1,11 @@
 //! Errors of the API as problem documents (RFC 9457): what went wrong, and what would be right.
 
+use super::roles::Roles;
 use crate::ledger::LedgerError;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 use utoipa::ToSchema;
 
 /// A problem document (RFC 9457).
@@ -21,6 +22,9 @@ pub struct Problem {
     pub status: u16,
     /// What was wrong this time, and what would be right.
     pub detail: String,
+    /// Seconds until it is worth asking again; the field `Retry-After`.
+    #[serde(skip)]
+    pub retry_after: Option<u64>,
 }
 
 /// The kind of the problem that passes by itself, as soon as the new process serves.
@@ -28,12 +32,17 @@ pub const UPGRADING: &str = "urn:lectern:upgrading";
 
 impl Problem {
     const fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: String) -> Problem {
-        Problem { kind: Cow::Borrowed(kind), title: Cow::Borrowed(title), status: status.as_u16(), detail }
+        let (kind, title) = (Cow::Borrowed(kind), Cow::Borrowed(title));
+        let retry_after = match status {
+            StatusCode::SERVICE_UNAVAILABLE => Some(5),
+            _ => None,
+        };
+        Problem { kind, title, status: status.as_u16(), detail, retry_after }
     }
 
     pub(super) fn no_token() -> Problem {
         let detail =
-            "send the header \"Authorization: Bearer TOKEN\"; `lectern token NAME` makes a token".into();
+            "send the header \"Authorization: Bearer TOKEN\"; `lectern token NAME --roles ROLES` makes a token".into();
         Problem::new(StatusCode::UNAUTHORIZED, "urn:lectern:no-token", "A token is missing", detail)
     }
 
@@ -44,6 +53,61 @@ impl Problem {
             "The token is not accepted",
             detail.into(),
         )
+    }
+
+    /// The token is accepted, and not for this.
+    pub(super) fn lacks_role(who: &str, roles: &Roles, any: &Roles) -> Problem {
+        let any = any.to_string().replace(',', " or ");
+        let detail = format!(
+            "the token {who:?} has the roles {roles}; this takes {any}: write it into the node's token file, and reload"
+        );
+        let title = "The token has not the role for this";
+        Problem::new(StatusCode::FORBIDDEN, "urn:lectern:lacks-role", title, detail)
+    }
+
+    /// The token called too often.
+    pub(super) fn too_many_calls(who: &str, wait: Duration) -> Problem {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let detail = format!(
+            "the token {who:?} calls more often than [control] allows (calls_per_second, calls_at_once); nothing was done: ask \
+             again in {seconds} s"
+        );
+        let title = "Too many calls";
+        let problem =
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "urn:lectern:too-many-calls", title, detail);
+        Problem { retry_after: Some(seconds.max(1)), ..problem }
+    }
+
+    /// More at once than is ever let through.
+    pub(super) fn too_many_purges(most: usize) -> Problem {
+        let detail = format!("a batch holds up to {most} purges; nothing was purged: send several");
+        let title = "The batch is too long";
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "urn:lectern:too-many-purges", title, detail)
+    }
+
+    /// Of a batch: another purge of it is wrong.
+    pub(super) fn not_done() -> Problem {
+        let detail = "another purge of the batch is wrong".into();
+        Problem::new(StatusCode::FAILED_DEPENDENCY, "urn:lectern:not-done", "Not done", detail)
+    }
+
+    /// A batch with something in it that cannot be purged.
+    pub(super) fn wrong_items(applied: usize, first: &Problem) -> Problem {
+        let done = match applied {
+            0 => "nothing was purged".to_owned(),
+            done => format!("{done} of it are in force"),
+        };
+        let detail = format!("{done}; results tells which, the first is {}: {}", first.title, first.detail);
+        let title = "A purge of the batch is wrong";
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:lectern:wrong-items", title, detail)
+    }
+
+    /// A batch that did not come to be in force as a whole.
+    pub(super) fn not_all_applied(applied: usize, failed: usize, first: &Problem) -> Problem {
+        let detail =
+            format!("{applied} are in force, {failed} are not, of which the first: {}", first.detail);
+        let title = "Not all of the batch is in force";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "urn:lectern:not-all-applied", title, detail)
     }
 
     /// The body is not JSON, or not of this call.
@@ -105,12 +169,10 @@ impl Problem {
 
     /// A new process of this node is taking over: it will do what this one does not any more.
     pub(super) fn upgrading() -> Problem {
-        Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            UPGRADING,
-            "The node is being upgraded",
-            "a new process is taking over; nothing was done: ask again in a second".into(),
-        )
+        let detail = "a new process is taking over; nothing was done: ask again in a second".into();
+        let title = "The node is being upgraded";
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, UPGRADING, title, detail);
+        Problem { retry_after: Some(1), ..problem }
     }
 
     pub(super) fn ledger(error: &LedgerError) -> Problem {
@@ -205,23 +267,30 @@ pub(super) async fn no_such_method(method: Method, uri: Uri) -> Problem {
     )
 }
 
+impl Problem {
+    /// The status of the answer.
+    pub(super) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The fields of an answer that tells it, whatever the form of its body.
+    pub(super) fn fields(&self, headers: &mut HeaderMap) {
+        if self.status() == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let upgrading = self.kind == UPGRADING;
-        let mut response = (status, axum::Json(self)).into_response();
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        match status {
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            StatusCode::SERVICE_UNAVAILABLE => {
-                let seconds = if upgrading { "1" } else { "5" };
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
-            }
-            _ => {}
-        }
+        let mut fields = HeaderMap::new();
+        self.fields(&mut fields);
+        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        let mut response = (self.status(), axum::Json(self)).into_response();
+        response.headers_mut().extend(fields);
         response
     }
 }

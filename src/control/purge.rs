@@ -1,6 +1,10 @@
 //! `POST /v1/purges`: one record; the answer comes when it is on the medium and in force.
 
-use super::{Control, Peer, Problem, tokens::Caller};
+use super::{
+    Control, Peer, Problem, Role, Roles,
+    batch::{self, Asked, ProblemTold, Told},
+    tokens::{Caller, ToPurge},
+};
 use crate::{
     clock,
     ledger::{About, Purge, Receipt, Record},
@@ -12,6 +16,7 @@ use axum::{
         Query, State,
         rejection::{BytesRejection, QueryRejection},
     },
+    response::{IntoResponse, Response},
 };
 use http::{HeaderMap, Uri};
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
@@ -80,6 +85,16 @@ pub enum What {
     },
     /// Everything there is.
     All {},
+}
+
+impl What {
+    /// What a token must have one of to purge it.
+    pub(super) const fn roles(&self) -> Roles {
+        match self {
+            What::Module { .. } => Roles::of(&[Role::Purge, Role::Release]),
+            _ => Roles::of(&[Role::Purge]),
+        }
+    }
 }
 
 /// What the answer waits for.
@@ -237,8 +252,11 @@ pub enum UnknownTarget {
 ///
 /// The answer comes when the record is on the medium and in force: no request whose head arrives after it is answered
 /// with what was stored before. Purging the same thing twice is harmless.
-#[utoipa::path(post, path = "/v1/purges", tag = "purge", security(("token" = [])),
-    request_body = PurgeRequest,
+///
+/// A list of purges is a batch of up to 256. 200: all are in force. If one is wrong none is written; every error tells what became of
+/// each.
+#[utoipa::path(post, path = "/v1/purges", tag = "purge", security(("token" = ["purge"]), ("token" = ["release"])),
+    request_body = Asked,
     params(
         Waits,
         ("idempotency-key" = Option<String>, Header,
@@ -247,50 +265,90 @@ pub enum UnknownTarget {
             example = "release-2026-11-30-1"),
     ),
     responses(
-        (status = 200, description = "In force", body = PurgeAnswer),
+        (status = 200, description = "In force; of a batch, all of it", body = Told),
         (status = 400, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No token", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "The token is not accepted", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The token is not accepted, or has not the role", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No site has this host or name, no scope this name, or no rule names modules", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too long", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Fields are missing or wrong", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The ledger takes no records; not acknowledged", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body or the batch is too long", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Fields are missing or wrong; in a batch those of one of its purges", body = ProblemTold, content_type = "application/problem+json"),
+        (status = 429, description = "The token calls too often; nothing was done", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The ledger takes no records; not acknowledged. Of a batch, some may be in force", body = ProblemTold, content_type = "application/problem+json"),
     ))]
 pub(super) async fn purge(
     State(control): State<Control>,
-    Caller(who): Caller,
+    caller: Caller<ToPurge>,
     peer: Option<Extension<Peer>>,
     waits: Result<Query<Waits>, QueryRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<PurgeAnswer>, Problem> {
+) -> Result<Response, Problem> {
     let Query(Waits { wait: Some(Wait::Applied) | None }) =
         waits.map_err(|error| Problem::wrong_wait(&error.body_text()))?;
-    let key = key(&headers)?;
     let body = body.map_err(|error| Problem::unread(error.status(), error.body_text()))?;
-    let PurgeRequest { what, how } = serde_json::from_slice(&body).map_err(|error| Problem::body(&error))?;
-    let (sites, purge) = meant(&control, what)?;
-    let about = About {
-        sites,
-        soft: how.soft,
-        settle: how.settle,
-        who: who.to_string(),
-        why: how.reason,
-        when: clock::unix_millis(clock::now()),
-        from: peer.map_or_else(String::new, |Extension(Peer(peer))| peer.to_string()),
-        key,
-    };
-    let record = Record { purge, about };
-    if how.dry_run {
+    let call = Call { who: &caller.name, from: from(peer), key: key(&headers)? };
+    if batch::is_one(&body) {
+        return batch::purge(&control, &caller, call, &body).await;
+    }
+    let request: PurgeRequest = serde_json::from_slice(&body).map_err(|error| Problem::body(&error))?;
+    caller.may(request.what.roles())?;
+    let record = call.record(&control, request)?;
+    Ok(Json(written(&control, record).await?).into_response())
+}
+
+/// Where a call comes from, as a record says it.
+pub(super) fn from(peer: Option<Extension<Peer>>) -> String {
+    peer.map_or_else(String::new, |Extension(Peer(peer))| peer.to_string())
+}
+
+/// Who asks for a purge, from where, and by which key it is known again.
+#[derive(Clone)]
+pub(super) struct Call<'a> {
+    pub(super) who: &'a str,
+    pub(super) from: String,
+    pub(super) key: Option<String>,
+}
+
+impl Call<'_> {
+    /// What is written of a purge, by the configuration of this moment.
+    pub(super) fn record(self, control: &Control, request: PurgeRequest) -> Result<Wanted, Problem> {
+        let PurgeRequest { what, how } = request;
+        let (sites, purge) = meant(control, what)?;
+        let about = About {
+            sites,
+            soft: how.soft,
+            settle: how.settle,
+            who: self.who.to_owned(),
+            why: how.reason,
+            when: clock::unix_millis(clock::now()),
+            from: self.from,
+            key: self.key,
+        };
+        Ok(Wanted { record: Record { purge, about }, dry_run: how.dry_run })
+    }
+}
+
+/// A purge that is to be written; or only counted.
+pub(super) struct Wanted {
+    record: Record,
+    dry_run: bool,
+}
+
+/// Writes it; in force when this returns. Of a dry run it tells how much it would cover.
+pub(super) async fn written(
+    control: &Control,
+    Wanted { record, dry_run }: Wanted,
+) -> Result<PurgeAnswer, Problem> {
+    if dry_run {
         let counts = (control.count)(record.clone()).await;
         let receipt = Receipt { number: control.ledger.last(), repeated: false };
-        return Ok(Json(PurgeAnswer { applied: false, dry_run: Some(counts), ..answer(receipt, record) }));
+        return Ok(PurgeAnswer { applied: false, dry_run: Some(counts), ..answer(receipt, record) });
     }
     let receipt = control.ledger.append(record.clone()).await.map_err(|error| Problem::ledger(&error))?;
     if !receipt.repeated {
         tracing::info!(number = receipt.number.n, kind = record.kind(), sites = ?record.sites(), "purged");
     }
-    Ok(Json(answer(receipt, record)))
+    Ok(answer(receipt, record))
 }
 
 /// The key of the call, if it has one. It may stand in quotation marks.

@@ -1,5 +1,6 @@
 //! What an operator sets of the control listener.
 
+use super::Rate;
 use std::{net::SocketAddr, path::PathBuf};
 
 /// The control listener: API, metrics, health.
@@ -7,13 +8,19 @@ use std::{net::SocketAddr, path::PathBuf};
 pub struct ControlSettings {
     /// Where to listen; keep it off the public network.
     pub address: SocketAddr,
-    /// File of accepted bearer tokens, one `NAME blake3:HEX` a line (`lectern token` makes a line); absent: every call that
+    /// File of accepted bearer tokens, one `NAME blake3:HEX ROLES` a line (`lectern token` makes a line); absent: every call that
     /// changes something is refused.
     pub tokens: Option<PathBuf>,
+    /// How often each of them may call.
+    pub rate: Rate,
 }
 
 impl Default for ControlSettings {
     fn default() -> ControlSettings {
-        ControlSettings { address: SocketAddr::from(([127, 0, 0, 1], 9180)), tokens: None }
+        ControlSettings {
+            address: SocketAddr::from(([127, 0, 0, 1], 9180)),
+            tokens: None,
+            rate: Rate::default(),
+        }
     }
 }

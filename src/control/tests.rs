@@ -1,8 +1,8 @@
 //! The API as a caller sees it; every answer is checked together with what the ledger says.
 
 use super::{
-    Api, Control, NewToken, PurgeAnswer, PurgeTarget, ReloadRefused, ReloadSummary, Tokens, UnknownTarget,
-    UrlToPurge, openapi_json,
+    Api, Control, NewToken, PurgeAnswer, PurgeTarget, Rate, ReloadRefused, ReloadSummary, Role, Roles,
+    Tokens, UnknownTarget, UrlToPurge, openapi_json,
 };
 use crate::{
     access::Checks,
@@ -23,7 +23,10 @@ fn subject<'a>(path: &'a str, query: Option<&'a str>) -> Subject<'a> {
 struct Node {
     api: Api,
     ledger: Arc<Ledger>,
+    /// May do everything.
     token: String,
+    /// Tokens that may do one thing each.
+    tokens: Vec<(Role, String)>,
     /// What the node's reload answers.
     reload: Arc<Mutex<Result<ReloadSummary, ReloadRefused>>>,
     reasons: Arc<Mutex<Vec<String>>>,
@@ -31,14 +34,21 @@ struct Node {
 }
 
 fn node() -> Node {
+    node_with(Rate::default())
+}
+
+fn node_with(rate: Rate) -> Node {
     let dir = tempfile::tempdir().unwrap();
     let metrics = Metrics::new();
     let settings =
         LedgerSettings { folder: dir.path().join("ledger"), url_entries: 10, ..LedgerSettings::default() };
     let ledger = Ledger::open(&settings, &metrics).unwrap();
-    let made = NewToken::new("pipeline").unwrap();
+    let made = NewToken::new("pipeline", Roles::of(&Role::ALL)).unwrap();
     let file = dir.path().join("tokens");
-    std::fs::write(&file, made.line).unwrap();
+    let single = Role::ALL.map(|role| (role, NewToken::new(role.as_str(), Roles::of(&[role])).unwrap()));
+    let lines: String = single.iter().map(|(_, made)| format!("{}\n", made.line)).collect();
+    std::fs::write(&file, made.line + "\n" + &lines).unwrap();
+    let tokens = single.map(|(role, made)| (role, made.token)).to_vec();
     let reload = Arc::new(Mutex::new(Ok(ReloadSummary { sites: 2, rules: 3, restart_needed: vec![] })));
     let reasons = Arc::new(Mutex::new(Vec::new()));
     let control = Control {
@@ -51,7 +61,7 @@ fn node() -> Node {
             })
         },
         metrics,
-        tokens: Arc::new(Tokens::load(Some(&file)).unwrap()),
+        tokens: Arc::new(Tokens::load(Some(&file), rate).unwrap()),
         resolve_url: Arc::new(|url: &UrlToPurge<'_>| match url.host {
             _ if url.path.contains("%00") => Err(UnknownTarget::Url("NUL in the path".into())),
             "lms.example" | "LMS.example:8443" => Ok(PurgeTarget {
@@ -89,7 +99,7 @@ fn node() -> Node {
         },
         notes: Arc::new(Vec::new),
     };
-    Node { api: Api::new(control), ledger, token: made.token, reload, reasons, dir }
+    Node { api: Api::new(control), ledger, token: made.token, tokens, reload, reasons, dir }
 }
 
 struct Answer {
@@ -114,7 +124,14 @@ impl Answer {
 }
 
 impl Node {
+    /// The answer to a call, which the description knows.
     async fn ask(&self, method: &str, path: &str, token: Option<&str>, body: impl Into<String>) -> Answer {
+        let answer = self.send(method, path, token, body).await;
+        described(method, path, &answer);
+        answer
+    }
+
+    async fn send(&self, method: &str, path: &str, token: Option<&str>, body: impl Into<String>) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, token);
@@ -136,6 +153,203 @@ impl Node {
     async fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, None, "").await
     }
+}
+
+/// Whether the description names the status of an answer, with the type of its body. What is no path or method of it names none.
+fn described(method: &str, target: &str, answer: &Answer) {
+    let description: Value = serde_json::from_str(&openapi_json()).unwrap();
+    let path = target.split('?').next().unwrap();
+    let fits = |template: &str| {
+        let (asked, known): (Vec<_>, Vec<_>) = (path.split('/').collect(), template.split('/').collect());
+        asked.len() == known.len()
+            && asked.iter().zip(known).all(|(part, known)| *part == known || known.starts_with('{'))
+    };
+    let paths = description["paths"].as_object().unwrap();
+    let Some((template, methods)) = paths.iter().find(|(template, _)| fits(template)) else { return };
+    let Some(operation) = methods.get(method.to_lowercase()) else { return };
+    let told = &operation["responses"][answer.status.as_str()];
+    assert!(told.is_object(), "{method} {template}: {} is not described", answer.status);
+    let kind = answer.headers[header::CONTENT_TYPE].to_str().unwrap().split(';').next().unwrap();
+    assert!(told["content"].get(kind).is_some(), "{method} {template}: {} {kind}: {told}", answer.status);
+}
+
+/// A call of each operation of the description that anybody with one of its roles may make, by method and path.
+fn a_call(method: &str, path: &str) -> (String, &'static str) {
+    match (method, path) {
+        ("post", "/v1/purges") => (path.into(), r#"{"kind":"module","module":"physics","site":"lms"}"#),
+        ("post", "/v1/access/forget") => (path.into(), r#"{"site":"lms"}"#),
+        ("post", "/v1/warm") => (path.into(), r#"{"urls":["https://lms.example/a"]}"#),
+        ("get", "/v1/explain") => (format!("{path}?url=http%3A%2F%2Flms.example%2F"), ""),
+        _ => (path.into(), ""),
+    }
+}
+
+#[tokio::test]
+async fn each_call_takes_a_token_with_a_role_that_its_description_names() {
+    let node = node();
+    let description: Value = serde_json::from_str(&openapi_json()).unwrap();
+    let (mut guarded, mut open) = (0, Vec::new());
+    for (path, methods) in description["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let (target, body) = a_call(method, path);
+            let ask = async |token: Option<&str>| {
+                let bearer = token.map(|token| format!("Bearer {token}"));
+                node.ask(&method.to_uppercase(), &target, bearer.as_deref(), body).await
+            };
+            let Some(security) = operation["security"].as_array() else {
+                assert_eq!(ask(None).await.status, 200, "{path}");
+                open.push(path.as_str());
+                continue;
+            };
+            guarded += 1;
+            let before = node.ledger.last().n;
+            assert_eq!(ask(None).await.problem(), "no-token", "{path}");
+            assert_eq!(ask(Some("lectern_00")).await.problem(), "wrong-token", "{path}");
+            let named = |role: &Role| security.iter().any(|all| all["token"][0] == role.as_str());
+            assert!(Role::ALL.iter().any(named) && !Role::ALL.iter().all(named), "{path}: {security:?}");
+            for (role, token) in node.tokens.iter().filter(|(role, _)| !named(role)) {
+                let answer = ask(Some(token)).await;
+                assert_eq!(
+                    (answer.status.as_u16(), answer.problem().as_str()),
+                    (403, "lacks-role"),
+                    "{path}"
+                );
+                let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+                assert!(detail.contains(&format!("has the roles {};", role.as_str())), "{detail}");
+                assert!(
+                    Role::ALL.iter().filter(|role| named(role)).all(|role| detail.contains(role.as_str()))
+                );
+            }
+            assert_eq!(node.ledger.last().n, before, "{path}: nothing was written");
+            for (_, token) in node.tokens.iter().filter(|(role, _)| named(role)) {
+                let answer = ask(Some(token)).await;
+                assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+            }
+        }
+    }
+    assert_eq!((guarded, open), (5, vec!["/healthz", "/metrics", "/readyz", "/v1/openapi.json"]));
+}
+
+#[tokio::test]
+async fn a_token_for_releases_purges_modules_and_nothing_else_and_the_record_has_its_name() {
+    let node = node();
+    let token = |wanted| node.tokens.iter().find(|(role, _)| *role == wanted).unwrap().1.as_str();
+    let release = format!("Bearer {}", token(Role::Release));
+    for what in [
+        r#"{"kind":"url","url":"https://lms.example/a"}"#,
+        r#"{"kind":"tag","tag":"physics","site":"lms"}"#,
+        r#"{"kind":"site","site":"lms"}"#,
+        r#"{"kind":"all"}"#,
+        r#"[{"kind":"module","module":"physics","site":"lms"},{"kind":"all"}]"#,
+    ] {
+        let answer = node.ask("POST", "/v1/purges", Some(&release), what).await;
+        assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (403, "lacks-role"), "{what}");
+    }
+    assert_eq!(node.ledger.last().n, 0);
+    let module = r#"{"kind":"module","module":"physics","site":"lms"}"#;
+    assert_eq!(node.ask("POST", "/v1/purges", Some(&release), module).await.status, 200);
+    let record = node.ledger.entries(1, 1).await.unwrap().remove(0);
+    assert!(record.text.contains(r#""who":"release""#), "{}", record.text);
+}
+
+#[tokio::test]
+async fn a_token_that_calls_too_often_is_told_when_to_ask_again_and_others_are_served() {
+    let calls = |n| std::num::NonZeroU32::new(n).unwrap();
+    let node = node_with(Rate { per_second: calls(1), at_once: calls(3) });
+    let site = r#"{"kind":"site","site":"lms"}"#;
+    assert_eq!(node.purge(format!("[{site},{site}]")).await.status, 200);
+    let answer = node.purge(format!("[{site},{site}]")).await;
+    assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (429, "too-many-calls"));
+    assert!(
+        matches!(answer.headers[header::RETRY_AFTER].to_str().unwrap(), "1" | "2"),
+        "{:?}",
+        answer.headers
+    );
+    assert_eq!(node.ledger.last().n, 2);
+    let answer = node.purge(format!("[{site},{site},{site},{site},{site}]")).await;
+    assert!(matches!(answer.status.as_u16(), 413 | 429), "{}", answer.text);
+    let other = format!("Bearer {}", node.tokens.iter().find(|(role, _)| *role == Role::Purge).unwrap().1);
+    assert_eq!(node.ask("POST", "/v1/purges", Some(&other), site).await.status, 200);
+    assert_eq!(node.ledger.last().n, 3);
+}
+
+#[tokio::test]
+async fn a_batch_is_all_in_force_or_says_of_each_what_became_of_it() {
+    let node = node();
+    let born = node.ledger.last();
+    let answer = node.purge(r#" [{"kind":"url","url":"http://lms.example/a","reason":"new"},{"kind":"tag","tag":"t","site":"lms","soft":true}]"#).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["applied"]), (200, &json!(true)), "{}", answer.text);
+    let results = answer.json()["results"].clone();
+    for (at, kind) in ["purge-url", "purge-tag"].iter().enumerate() {
+        let told = &results[at];
+        assert_eq!((&told["status"], &told["purge"]["kind"]), (&json!(200), &json!(kind)), "{told}");
+        assert_eq!((&told["purge"]["number"], &told["purge"]["applied"]), (&json!(at + 1), &json!(true)));
+    }
+    assert_eq!((&results[0]["purge"]["path"], &results[1]["purge"]["soft"]), (&json!("/a"), &json!(true)));
+    assert!(node.ledger.outdated(&node.ledger.marks("lms"), &subject("/a", None), born));
+    assert_eq!(node.purge("[]").await.json(), json!({"applied": true, "results": []}));
+
+    let wrong =
+        r#"[{"kind":"all"},{"kind":"moon"},{"kind":"site","site":"nobody"},{"kind":"url","url":"/a"}]"#;
+    let answer = node.purge(wrong).await;
+    assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (422, "wrong-items"));
+    let told = answer.json();
+    let of = |at: usize, name: &str| told["results"][at]["problem"][name].clone();
+    let became: Vec<_> = (0..4).map(|at| (of(at, "status"), of(at, "type"))).collect();
+    let kinds = [(424, "not-done"), (422, "wrong-fields"), (404, "unknown-site"), (422, "bad-url")];
+    assert_eq!(became, kinds.map(|(status, kind)| (json!(status), json!(format!("urn:lectern:{kind}")))));
+    assert!(told["detail"].as_str().unwrap().starts_with("nothing was purged"), "{told}");
+    let many = format!("[{}]", vec![r#"{"kind":"all"}"#; 257].join(","));
+    assert_eq!(node.purge(many).await.problem(), "too-many-purges");
+    for (body, kind) in [("[", "not-json"), ("[1]", "wrong-items"), ("[[]]", "wrong-items")] {
+        assert_eq!(node.purge(body).await.problem(), kind, "{body}");
+    }
+    assert_eq!(node.ledger.last().n, 2, "nothing more was written");
+}
+
+#[tokio::test]
+async fn a_batch_that_the_ledger_does_not_take_is_no_success_and_asked_again_by_its_key_it_is_done_once() {
+    let node = node();
+    let bearer = format!("Bearer {}", node.token);
+    let batch = r#"[{"kind":"site","site":"lms"},{"kind":"all"}]"#;
+    let ask = async |key: &str, body: &'static str| {
+        let request =
+            Request::post("/v1/purges").header(header::AUTHORIZATION, &bearer).header("Idempotency-Key", key);
+        let request = request.body(Full::new(bytes::Bytes::from(body))).unwrap();
+        let (head, body) = node.api.answer(request, "192.0.2.7:4711".parse().unwrap()).await.into_parts();
+        let body: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
+        (head.status.as_u16(), body)
+    };
+    let (status, told) = ask("k", batch).await;
+    assert_eq!((status, &told["results"][0]["purge"]["repeated"]), (200, &json!(false)));
+    let (status, told) = ask("k", batch).await;
+    let numbers = [&told["results"][0]["purge"]["number"], &told["results"][1]["purge"]["number"]];
+    assert_eq!(
+        (status, numbers, &told["results"][1]["purge"]["repeated"]),
+        (200, [&json!(1), &json!(2)], &json!(true))
+    );
+    // The second is another purge by now, the first is in force as before.
+    let (status, told) =
+        ask("k", r#"[{"kind":"site","site":"lms"},{"kind":"scope","scope":"themes"}]"#).await;
+    assert_eq!((status, &told["type"]), (422, &json!("urn:lectern:wrong-items")), "{told}");
+    let detail = told["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("1 of it are in force") && told["results"][0]["purge"]["applied"] == true,
+        "{told}"
+    );
+    assert_eq!(told["results"][1]["problem"]["type"], "urn:lectern:key-taken");
+    assert_eq!(ask("k 0", r#"{"kind":"all"}"#).await.1["type"], "urn:lectern:wrong-key");
+    assert_eq!(node.ledger.last().n, 2);
+
+    node.ledger.give_up().await.unwrap();
+    let (status, told) = ask("l", batch).await;
+    assert_eq!((status, &told["type"]), (503, &json!("urn:lectern:upgrading")));
+    assert_eq!(told["results"][1]["status"], 503);
+    node.ledger.close();
+    let answer = node.purge(batch).await;
+    assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (503, "not-all-applied"));
+    assert!(answer.headers.contains_key(header::RETRY_AFTER));
+    assert_eq!(answer.json()["results"][0]["problem"]["type"], "urn:lectern:ledger-refuses");
 }
 
 #[tokio::test]
@@ -251,7 +465,7 @@ async fn a_call_that_is_not_allowed_or_not_understood_changes_nothing_and_says_w
     let node = node();
     let good = r#"{"kind":"site","site":"lms"}"#;
     let token = format!("Bearer {}", node.token);
-    let long = format!(r#"{{"kind":"site","site":"{}"}}"#, "x".repeat(70_000));
+    let long = format!(r#"{{"kind":"site","site":"{}"}}"#, "x".repeat(270_000));
     let table: [(Option<&str>, &str, u16, &str, &str); 17] = [
         (None, good, 401, "no-token", "Authorization: Bearer"),
         (Some("Basic abc"), good, 401, "no-token", "Authorization: Bearer"),

@@ -1,6 +1,9 @@
 //! `POST /v1/warm`: what learners will ask for is fetched beforehand, and what came of each URL is told as it ends.
 
-use super::{Control, Peer, Problem, explain, tokens::Caller};
+use super::{
+    Control, Peer, Problem, explain,
+    tokens::{Caller, ToWarm},
+};
 use crate::response::{WarmResult, Warmed};
 use axum::{
     Extension,
@@ -111,19 +114,20 @@ impl WarmCounts {
 /// What is stored and fresh is not fetched, so a warm-up that was broken off is done again at little cost. Where the LMS decides who
 /// may have it, it is asked with the site's `service_credential`; a signature is not needed. The answer has a line for each URL as
 /// it ends, in no order, and one that counts them. Whoever stops reading ends the warm-up.
-#[utoipa::path(post, path = "/v1/warm", tag = "warm-up", security(("token" = [])),
+#[utoipa::path(post, path = "/v1/warm", tag = "warm-up", security(("token" = ["release"]), ("token" = ["operate"])),
     request_body = WarmRequest,
     responses(
         (status = 200, description = "Lines of JSON, one for each URL and one at the end", body = WarmLine, content_type = "application/x-ndjson"),
         (status = 400, description = "The body is not JSON", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No token", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "The token is not accepted", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The token is not accepted, or has not the role", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "The token calls too often; nothing was done", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too long", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Fields are missing or wrong; nothing was fetched", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(super) async fn warm(
     State(control): State<Control>,
-    Caller(who): Caller,
+    Caller { name: who, .. }: Caller<ToWarm>,
     peer: Option<Extension<Peer>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {

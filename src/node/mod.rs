@@ -105,11 +105,15 @@ pub fn run(file: PathBuf, config: Config, upgrade: bool) -> anyhow::Result<()> {
     let metrics = Metrics::new();
     let log = AccessLog::open(&config.log, &metrics)?;
     let origins = reload::origins(&config, &HashMap::new(), &metrics)?;
-    let tokens = Arc::new(Tokens::load(config.control.tokens.as_deref())?);
+    let tokens = Arc::new(Tokens::load(config.control.tokens.as_deref(), config.control.rate)?);
     let connections = Connections::new();
-    let (listeners, certificates) = listeners(&config.listeners, &connections, &metrics)?;
-    let control = ListenerSettings::new("control", config.control.address);
-    let control = Listener::new(control, None, connections.clone(), &metrics)?;
+    let (listeners, mut certificates) = listeners(&config.listeners, &connections, &metrics)?;
+    let control = ListenerSettings {
+        tls: config.control_tls.clone(),
+        ..ListenerSettings::new("control", config.control.address)
+    };
+    let (control, of_control) = listener(&control, &connections, &metrics)?;
+    certificates.extend(of_control);
 
     // From here on a process before this one is concerned, and each error leaves it as it was.
     let folder = &config.ledger.folder;
@@ -255,31 +259,41 @@ fn disk(
     Ok(Some(disk.context("the disk tier cannot be opened")?))
 }
 
-type Listening = (Vec<Arc<Listener>>, Vec<(String, Arc<Certificates>)>);
+/// The certificates of a listener, with its name.
+type Named = (String, Arc<Certificates>);
 
 fn listeners(
     settings: &[ListenerSettings],
     connections: &Arc<Connections>,
     metrics: &Metrics,
-) -> anyhow::Result<Listening> {
+) -> anyhow::Result<(Vec<Arc<Listener>>, Vec<Named>)> {
     let (mut listeners, mut stores) = (Vec::new(), Vec::new());
     for settings in settings {
-        let name = &settings.name;
-        let store = match &settings.tls {
-            Some(tls) => {
-                let loaded = Certificates::load(tls);
-                let (store, problems) =
-                    loaded.with_context(|| format!("listener {name} has no certificates"))?;
-                reload::tell(name, &store, &problems, metrics);
-                stores.push((name.clone(), store.clone()));
-                Some(store)
-            }
-            None => None,
-        };
-        let listener = Listener::new(settings.clone(), store, connections.clone(), metrics);
-        listeners.push(listener.with_context(|| format!("listener {name} cannot be set up"))?);
+        let (made, store) = listener(settings, connections, metrics)?;
+        listeners.push(made);
+        stores.extend(store);
     }
     Ok((listeners, stores))
+}
+
+fn listener(
+    settings: &ListenerSettings,
+    connections: &Arc<Connections>,
+    metrics: &Metrics,
+) -> anyhow::Result<(Arc<Listener>, Option<Named>)> {
+    let name = &settings.name;
+    let store = match &settings.tls {
+        Some(tls) => {
+            let loaded = Certificates::load(tls);
+            let (store, problems) = loaded.with_context(|| format!("listener {name} has no certificates"))?;
+            reload::tell(name, &store, &problems, metrics);
+            Some(store)
+        }
+        None => None,
+    };
+    let listener = Listener::new(settings.clone(), store.clone(), connections.clone(), metrics);
+    let listener = listener.with_context(|| format!("listener {name} cannot be set up"))?;
+    Ok((listener, store.map(|store| (name.clone(), store))))
 }
 
 /// The node hears the signals itself, before it says that it listens; Pingora never learns of a stop.

@@ -97,7 +97,8 @@ impl Node {
         let text = |error: anyhow::Error| format!("{error:#}");
         let origins = origins(&config, &self.origins.load(), &self.metrics).map_err(text)?;
         let sites = sites(&config, &origins, &parts.ledger, &self.metrics).map_err(text)?;
-        self.tokens.reload(config.control.tokens.as_deref()).map_err(|error| error.to_string())?;
+        let control = &config.control;
+        self.tokens.reload(control.tokens.as_deref(), control.rate).map_err(|error| error.to_string())?;
         for (listener, store) in &self.certificates {
             // A broken pair keeps its old content; it is told and stops nothing else.
             match store.reload() {
@@ -122,6 +123,7 @@ impl Node {
 fn restart_needed(began: &Config, new: &Config) -> Vec<String> {
     let changed = [
         ("control.address", began.control.address != new.control.address),
+        ("control.tls", began.control_tls != new.control_tls),
         ("cache", began.cache != new.cache),
         ("disk", began.disk != new.disk),
         ("ledger", began.ledger != new.ledger),

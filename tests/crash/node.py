@@ -28,10 +28,10 @@ class Node:
         self.process, self.begun = None, 0.0
         self.log = folder / 'lectern.log'
         self.read = 0
-        told = subprocess.run([BINARY, 'token', 'crash'], capture_output=True, text=True, check=True)
+        told = subprocess.run([BINARY, 'token', 'crash', '--roles', 'purge'], capture_output=True, text=True, check=True)
         told = told.stdout + told.stderr
         self.token = re.search(r'lectern_\S+', told)[0]
-        (folder / 'tokens').write_text(re.search(r'crash blake3:\S+', told)[0] + '\n')
+        (folder / 'tokens').write_text(re.search(r'crash blake3:\S+ \S+', told)[0] + '\n')
         disks = ''.join(f'[[disk.folder]]\npath = "data/disk{n}"\nlimit = "1GiB"\n' for n in range(folders))
         sites = ''.join(f'[[site]]\nname = "{h[0]}"\nhosts = ["{h}"]\norigin = "lms"\n' for h in HOSTS)
         (folder / 'lectern.toml').write_text(f'''

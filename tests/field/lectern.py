@@ -70,8 +70,8 @@ class Adapter(Base):
             self.cert_files[name] = lib.make_cert(self.certificates, name, (name,))[:2]
 
     def write_token(self, path):
-        """`lectern token NAME` shows a token, and the line for the file of accepted ones."""
-        told = subprocess.run([self.binary, 'token', 'field'], capture_output=True, text=True, check=True)
+        """`lectern token NAME --roles ROLES` shows a token, and the line for the file of accepted ones."""
+        told = subprocess.run([self.binary, 'token', 'field', '--roles', 'purge'], capture_output=True, text=True, check=True)
         self.token, line = (x.split(': ', 1)[1] for x in told.stdout.splitlines()[:2])
         with open(path, 'w') as f:
             f.write(line + '\n')

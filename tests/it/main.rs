@@ -9,6 +9,7 @@
 //! - `collapse`: one fill per thing, whatever the number of clients and who gives up.
 //! - `config`: checking a file, and taking a changed one while requests are under way.
 //! - `continuations`: what is cut goes on if its bytes have a name; what is not whole is not served as whole.
+//! - `control_tls`: the control listener over TLS, for those whose certificates it knows.
 //! - `corpus`: what a fuzzer found once stays found.
 //! - `disk_faults`: a medium that is full, read-only or broken costs what it would have kept, and no answer.
 //! - `disk`: bodies that survive restarts, are kept once, and whose loss is nobody's outage.
@@ -56,6 +57,7 @@ mod coding;
 mod collapse;
 mod config;
 mod continuations;
+mod control_tls;
 mod corpus;
 mod disk;
 mod disk_faults;

@@ -7,7 +7,7 @@ use super::{Config, NodeSettings, check, parse, reader::Reader};
 use crate::{
     access::signed,
     cache::{CacheSettings, CodingSettings, DiskSettings, FolderSettings},
-    control::ControlSettings,
+    control::{ControlSettings, Rate},
     ledger::LedgerSettings,
     listener::{ClientAuth, Deadlines, Limits, ListenerSettings, TlsSettings, TlsVersion},
     origin::{HostField, OriginHttp, OriginSettings, OriginTimeouts, OriginTls},
@@ -20,6 +20,7 @@ use crate::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use std::{
+    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -63,7 +64,7 @@ fn the_reference_shows_the_defaults() {
     let tls = https.tls.as_ref().unwrap();
     assert_eq!((tls.min_version, tls.client_auth), (TlsVersion::default(), ClientAuth::default()));
     assert_eq!(tls.certificates, folder.join("../certs/dev"));
-    assert_eq!(config.control, ControlSettings::default());
+    assert_eq!((config.control, config.control_tls), (ControlSettings::default(), None));
     assert_eq!(config.origins, [OriginSettings::new("lms", vec![("127.0.0.1".into(), 8090)])]);
     assert_eq!(config.cache, CacheSettings::default());
     assert_eq!(config.disk, DiskSettings::default());
@@ -93,7 +94,7 @@ fn the_reference_names_every_setting() {
     let bare: String = text
         .lines()
         .map(|line| match line.strip_prefix('#') {
-            Some(setting) if is_setting(setting) || setting.starts_with("[[") => format!("{setting}\n"),
+            Some(setting) if is_setting(setting) || setting.starts_with('[') => format!("{setting}\n"),
             _ => format!("{line}\n"),
         })
         .collect();
@@ -161,7 +162,7 @@ fn every_setting() -> String {
 fn every_setting_can_be_set() {
     let (config, report) = parse(Path::new("/etc/lectern/l.toml"), &every_setting());
     let config = config.unwrap_or_else(|| panic!("{report}"));
-    let second = Duration::from_secs;
+    let (second, calls) = (Duration::from_secs, |n| NonZeroU32::new(n).unwrap());
     let text = |text: &str| text.to_owned();
     let rule = Rule {
         name: text("set/all"),
@@ -268,7 +269,15 @@ fn every_setting_can_be_set() {
             control: ControlSettings {
                 address: "127.0.0.1:9000".parse().unwrap(),
                 tokens: Some("/etc/lectern/tokens".into()),
+                rate: Rate { per_second: calls(20), at_once: calls(30) },
             },
+            control_tls: Some(TlsSettings {
+                certificates: "/etc/lectern/certs".into(),
+                default: None,
+                min_version: TlsVersion::default(),
+                client_auth: ClientAuth::Required,
+                client_ca: Some("/etc/lectern/ca.pem".into()),
+            }),
             origins: vec![OriginSettings {
                 name: text("o"),
                 servers: vec![(text("lms.internal"), 8080), (text("2001:db8::5"), 80)],

@@ -263,7 +263,10 @@ impl Edge {
 }
 
 fn new_token() -> (String, String) {
-    let made = Command::new(BINARY).args(["token", "test"]).output().unwrap();
+    let made = Command::new(BINARY)
+        .args(["token", "test", "--roles", "read,purge,release,operate"])
+        .output()
+        .unwrap();
     let told = String::from_utf8(made.stdout).unwrap() + &String::from_utf8(made.stderr).unwrap();
     let line = told.lines().find(|line| line.contains("blake3:")).unwrap_or_else(|| panic!("{told}"));
     let line = &line[line.find("test ").unwrap()..];
