@@ -1,7 +1,10 @@
 //! `lectern purge`: exit code 0 means that all that was named is purged and in force, and nothing else does.
 
 use super::{Exit, Streams, call::Node};
-use crate::control::{BatchAnswer, Counts, How, ItemResult, PurgeAnswer, PurgeRequest, SETTLE, What};
+use crate::{
+    control::{BatchAnswer, Counts, How, ItemResult, PurgeAnswer, PurgeRequest, What},
+    ledger::SETTLE,
+};
 use clap::Args;
 use std::{io::Read, path::PathBuf};
 

@@ -2,13 +2,13 @@
 
 use super::reader::{Place, Section};
 use crate::{
-    control::{ControlSettings, Rate},
+    control::{ControlSettings, Rate, Shape},
     listener::{ClientAuth, Deadlines, Limits, ListenerSettings, TlsSettings, TlsVersion},
 };
 use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 
 const ADDRESS: &str = "an address with port, as in \"0.0.0.0:443\" or \"[::]:443\"";
-const NETWORK: &str = "a network, as in \"10.0.0.0/8\" or \"192.0.2.7/32\"";
+pub(super) const NETWORK: &str = "a network, as in \"10.0.0.0/8\" or \"192.0.2.7/32\"";
 /// Bounds of every deadline towards clients.
 const PATIENCE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 /// Longest window that HTTP/2 knows (RFC 9113 §6.9.1).
@@ -143,6 +143,20 @@ fn deadlines(section: Section<'_>) -> Deadlines {
     deadlines
 }
 
+fn shapes(section: &Section<'_>) -> Vec<Shape> {
+    let known = [Shape::Fastly, Shape::Cloudflare];
+    let texts = section.texts("shapes");
+    let named = texts.iter().filter_map(|text| {
+        let shape = known.into_iter().find(|shape| shape.as_str() == text.value);
+        if shape.is_none() {
+            let wrong = format!("`{}` is no shape", text.value);
+            section.reader.error(&text.place, wrong, "there are: fastly, cloudflare");
+        }
+        shape
+    });
+    named.collect()
+}
+
 /// The API's settings, and TLS of its listener.
 pub(super) fn control(
     section: Section<'_>,
@@ -159,6 +173,7 @@ pub(super) fn control(
             per_second: calls("calls_per_second", default.rate.per_second),
             at_once: calls("calls_at_once", default.rate.at_once),
         },
+        shapes: shapes(&section),
     };
     let tls = section.table("tls").and_then(tls);
     section.finish();

@@ -2,6 +2,7 @@
 
 use super::{
     access,
+    listeners::NETWORK,
     reader::{Place, Placed, Reader, Section, nearest},
     rules,
 };
@@ -173,6 +174,7 @@ impl<'a> SitesReader<'a> {
             targeted_fields: targeted_fields(&section),
             cache_status_key: section.flag("cache_status_key").unwrap_or(false),
             service_credential: access::service_credential(&section),
+            purge_from: section.all_parsed("purge_from", NETWORK),
         };
         section.finish();
         let Some(name) = name else { return };

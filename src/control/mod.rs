@@ -17,6 +17,7 @@ mod rate;
 mod reload;
 mod roles;
 mod settings;
+mod shapes;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -29,13 +30,12 @@ pub use health::Readiness;
 pub use ledger::{LedgerPage, RecordTold};
 pub use openapi::openapi_json;
 pub use problem::{Problem, UPGRADING};
-pub use purge::{
-    Counts, How, PurgeAnswer, PurgeRequest, PurgeTarget, SETTLE, UnknownTarget, UrlToPurge, What,
-};
+pub use purge::{Counts, How, PurgeAnswer, PurgeRequest, PurgeTarget, UnknownTarget, UrlToPurge, What};
 pub use rate::Rate;
 pub use reload::{ReloadRefused, ReloadSummary};
 pub use roles::{Role, Roles};
 pub use settings::ControlSettings;
+pub use shapes::Shape;
 pub use tokens::{NewToken, TokenError, Tokens};
 pub use warm::{LONGEST_LIST, Warm, WarmCounts, WarmLine, WarmRequest};
 
@@ -52,8 +52,8 @@ use http_body_util::{BodyExt, combinators::MapErr};
 use std::{net::SocketAddr, sync::Arc};
 use tower::ServiceExt;
 
-/// No call of this API is longer than a batch of purges with long URLs.
-const BODY_BYTES: usize = 256 * 1024;
+/// No call of this API is longer than a long batch of purges.
+const BODY_BYTES: usize = 64 * 1024;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -68,6 +68,8 @@ pub struct Control {
     pub metrics: Arc<Metrics>,
     /// Who may change something; read anew by the node's reload.
     pub tokens: Arc<Tokens>,
+    /// Whose calls are taken beside the node's own.
+    pub shapes: Vec<Shape>,
     /// Finds the sites of a URL's scope and its normalised path and query, by the configuration of this moment.
     pub resolve_url: ResolveUrl,
     /// Names of all sites of the scope of a site, and of the scope; none if there is no site of that name.

@@ -1,11 +1,15 @@
 //! The description of the API, made from its code; `docs/openapi.json` is the copy that clients are built from.
 
-use super::{Control, explain, forget, health, ledger, purge, reload, warm};
+use super::{
+    Control, explain, forget, health, ledger, purge, reload,
+    shapes::{cloudflare, fastly},
+    warm,
+};
 use axum::{Json, extract::DefaultBodyLimit};
 use std::sync::LazyLock;
 use utoipa::{
     Modify, OpenApi,
-    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouterExt},
@@ -16,7 +20,7 @@ use utoipa_axum::{
 #[openapi(
     info(title = "Lectern control API", description = "Purges with a number, forgetting of access, warm-up, reload, explain, metrics, health."),
     modifiers(&Token),
-    tags((name = "purge", description = "What is outdated"), (name = "access", description = "Who is let in"), (name = "warm-up", description = "What is fetched beforehand"), (name = "node", description = "This node"))
+    tags((name = "purge", description = "What is outdated"), (name = "shapes", description = "Purges as other products take them; off unless `control.shapes` names them"), (name = "access", description = "Who is let in"), (name = "warm-up", description = "What is fetched beforehand"), (name = "node", description = "This node"))
 )]
 struct Description;
 
@@ -28,7 +32,10 @@ impl Modify for Token {
             .scheme(HttpAuthScheme::Bearer)
             .description(Some("A token made by `lectern token NAME --roles ROLES`. It must have one of the roles named with a call"))
             .build();
-        openapi.components.get_or_insert_default().add_security_scheme("token", SecurityScheme::Http(scheme));
+        let key = ApiKeyValue::with_description("fastly-key", "The same token, where Fastly has its key");
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(scheme));
+        components.add_security_scheme("fastly_key", SecurityScheme::ApiKey(ApiKey::Header(key)));
     }
 }
 
@@ -37,6 +44,10 @@ pub(super) fn documented() -> OpenApiRouter<Control> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(purge::purge))
         .routes(routes!(ledger::ledger))
+        .routes(routes!(fastly::purge_key))
+        .routes(routes!(fastly::purge_keys))
+        .routes(routes!(fastly::purge_all))
+        .routes(routes!(cloudflare::purge_cache))
         .routes(routes!(forget::forget))
         .routes(UtoipaMethodRouterExt::layer(routes!(warm::warm), DefaultBodyLimit::max(warm::BODY_BYTES)))
         .routes(routes!(reload::reload))

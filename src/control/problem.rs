@@ -110,6 +110,34 @@ impl Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "urn:lectern:not-all-applied", title, detail)
     }
 
+    /// Calls of this product are not taken.
+    pub(super) fn shape_off(shape: &str) -> Problem {
+        let detail = format!("write shapes = [{shape:?}] into [control], and restart");
+        let title = "Calls of this form are not taken";
+        Problem::new(StatusCode::NOT_FOUND, "urn:lectern:shape-off", title, detail)
+    }
+
+    /// What is named is another zone's.
+    pub(super) fn not_of_zone(url: &str, site: &str) -> Problem {
+        let detail = format!("{url:?} is not of the site {site:?}, nor of one that shares with it");
+        let title = "The URL is not of this zone";
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:lectern:not-of-zone", title, detail)
+    }
+
+    pub(super) fn wrong_purge_cache() -> Problem {
+        let detail =
+            "name files, tags, hosts or prefixes, or purge_everything = true alone; nothing was purged"
+                .into();
+        let title = "Nothing is named, or too much";
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:lectern:wrong-purge-cache", title, detail)
+    }
+
+    pub(super) fn wrong_soft() -> Problem {
+        let detail = "Fastly-Soft-Purge is 1, or is not there; nothing was purged".into();
+        let title = "Soft or hard is not to be told";
+        Problem::new(StatusCode::BAD_REQUEST, "urn:lectern:wrong-soft", title, detail)
+    }
+
     /// The body is not JSON, or not of this call.
     pub(super) fn body(error: &serde_json::Error) -> Problem {
         use serde_json::error::Category;

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     clock,
-    ledger::{About, Purge, Receipt, Record},
+    ledger::{About, Purge, Receipt, Record, SETTLE},
 };
 use axum::{
     Extension, Json,
@@ -134,9 +134,6 @@ pub struct How {
     #[serde(default)]
     pub reason: String,
 }
-
-/// As long as fronts of an origin may differ after a change.
-pub const SETTLE: u16 = 30;
 
 const fn settle() -> u16 {
     SETTLE
@@ -291,9 +288,7 @@ pub(super) async fn purge(
         return batch::purge(&control, &caller, call, &body).await;
     }
     let request: PurgeRequest = serde_json::from_slice(&body).map_err(|error| Problem::body(&error))?;
-    caller.may(request.what.roles())?;
-    let record = call.record(&control, request)?;
-    Ok(Json(written(&control, record).await?).into_response())
+    Ok(Json(call.purge(&control, &caller, request).await?).into_response())
 }
 
 /// Where a call comes from, as a record says it.
@@ -310,6 +305,17 @@ pub(super) struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// Has one thing purged, if the caller may; in force when this returns.
+    pub(super) async fn purge(
+        self,
+        control: &Control,
+        caller: &Caller<ToPurge>,
+        request: PurgeRequest,
+    ) -> Result<PurgeAnswer, Problem> {
+        caller.may(request.what.roles())?;
+        written(control, self.record(control, request)?).await
+    }
+
     /// What is written of a purge, by the configuration of this moment.
     pub(super) fn record(self, control: &Control, request: PurgeRequest) -> Result<Wanted, Problem> {
         let PurgeRequest { what, how } = request;
@@ -431,6 +437,11 @@ fn answer(receipt: Receipt, record: Record) -> PurgeAnswer {
         Purge::Module { module } => PurgeAnswer { module: Some(module), ..answer },
         Purge::Site {} | Purge::Scope {} | Purge::All {} => answer,
     }
+}
+
+/// The sites that a URL concerns.
+pub(super) fn sites_of_url(control: &Control, url: &str) -> Result<Vec<String>, Problem> {
+    resolve(control, url).map(|target| target.sites)
 }
 
 fn resolve(control: &Control, url: &str) -> Result<PurgeTarget, Problem> {

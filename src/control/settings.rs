@@ -1,6 +1,6 @@
 //! What an operator sets of the control listener.
 
-use super::Rate;
+use super::{Rate, Shape};
 use std::{net::SocketAddr, path::PathBuf};
 
 /// The control listener: API, metrics, health.
@@ -13,6 +13,8 @@ pub struct ControlSettings {
     pub tokens: Option<PathBuf>,
     /// How often each of them may call.
     pub rate: Rate,
+    /// Whose calls are taken beside the node's own. A change needs a restart.
+    pub shapes: Vec<Shape>,
 }
 
 impl Default for ControlSettings {
@@ -21,6 +23,7 @@ impl Default for ControlSettings {
             address: SocketAddr::from(([127, 0, 0, 1], 9180)),
             tokens: None,
             rate: Rate::default(),
+            shapes: Vec::new(),
         }
     }
 }

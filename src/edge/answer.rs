@@ -221,6 +221,21 @@ pub(super) fn plain(
     respond(plain.status, headers, Body::new(text, Some(length), account))
 }
 
+/// The answer to a purge that is in force.
+pub(super) fn purged(mut account: Box<Account>, told: &serde_json::Value) -> Response<Body> {
+    account.outcome = Outcome::Pass;
+    account.detail = Some("purged");
+    account.answered(StatusCode::OK);
+    let text = Bytes::from(format!("{told}\n"));
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    headers.insert(status_field::CACHE_STATUS, status_field::own("purged"));
+    let length = text.len() as u64;
+    respond(StatusCode::OK, headers, Body::new(Source::Full(text), Some(length), account))
+}
+
 /// The line and the counters of a request that the listener refused before it was a request. Its target is left out where a
 /// rule hides it, or where it cannot be told which rules it falls under.
 pub(super) fn account_refused(

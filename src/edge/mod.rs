@@ -17,6 +17,7 @@ mod explain;
 mod handover;
 mod lessons;
 mod look_up;
+mod purge;
 mod reach;
 mod relay;
 mod route;
@@ -38,6 +39,7 @@ use arc_swap::ArcSwap;
 pub use handover::{Handover, Outdated};
 use http::{HeaderValue, Request, Response, StatusCode};
 use look_up::{Found, Own, Way};
+use purge::Purging;
 use reach::{Reach, There, is_partial};
 use std::{sync::Arc, time::SystemTime};
 use visit::{Course, Peer, Visit};
@@ -64,6 +66,12 @@ pub struct Parts {
     pub handover: Handover,
 }
 
+/// What becomes of a request that has no way to go.
+enum Otherwise {
+    Refused(Box<Response<Body>>),
+    Purges(Box<Purging>),
+}
+
 impl Serve for Edge {
     type Body = Body;
 
@@ -77,7 +85,8 @@ impl Serve for Edge {
         async move {
             match received {
                 Ok(visit) => self.respond(visit).await,
-                Err(refused) => *refused,
+                Err(Otherwise::Refused(refused)) => *refused,
+                Err(Otherwise::Purges(purging)) => Box::pin(self.purge(*purging)).await,
             }
         }
     }
@@ -121,15 +130,19 @@ impl Edge {
         &self,
         request: Request<RequestBody>,
         connection: &Connection,
-    ) -> Result<Box<Visit>, Box<Response<Body>>> {
+    ) -> Result<Box<Visit>, Otherwise> {
         let from = route::sender(request.headers(), connection);
         let arrival = Arrival { listener: &connection.listener, client: from.client, https: from.https };
         let mut account = Box::new(Account::open(&self.0.accounts, &arrival, &request));
-        let route = match route::route(&self.0.sites.load(), &request, from.https, &mut account) {
+        let sites = self.0.sites.load();
+        if purge::is_one(request.method()) {
+            return Err(purge::received(&sites, &request, &from, account));
+        }
+        let route = match route::route(&sites, &request, from.https, &mut account) {
             Ok(route) => route,
             Err(plain) => {
                 let refused = answer::plain(account, Outcome::Refused, Some(Fault::Client), plain);
-                return Err(Box::new(refused));
+                return Err(Otherwise::Refused(Box::new(refused)));
             }
         };
         let peer = Peer { address: connection.peer.ip(), trusted: connection.trusted };

@@ -75,6 +75,37 @@ pub(super) fn sender(headers: &HeaderMap, connection: &Connection) -> Sender {
     sender
 }
 
+/// Whose request it is.
+pub(super) struct Asked<'r> {
+    pub site: Arc<Site>,
+    /// Host asked for, normalised.
+    pub host: Cow<'r, str>,
+    /// The same, as `X-Forwarded-Host` says it.
+    pub field: HeaderValue,
+}
+
+/// Finds the site of a request.
+pub(super) fn site<'r, B>(
+    sites: &Sites,
+    request: &'r Request<B>,
+    https: bool,
+    account: &mut Account,
+) -> Result<Asked<'r>, Plain> {
+    let (asked, field) = host(request).ok_or(Plain::new(StatusCode::BAD_REQUEST, "no-host"))?;
+    let bad_host = || Plain::new(StatusCode::BAD_REQUEST, "bad-host");
+    account.host = field.or_else(|| HeaderValue::from_str(asked).ok());
+    let host = normalise::host(asked, https).map_err(|_| bad_host())?;
+    let field = match &account.host {
+        Some(field) if field == &*host => field.clone(),
+        _ => HeaderValue::from_str(&host).map_err(|_| bad_host())?,
+    };
+    let Some(site) = sites.find(&host) else {
+        return Err(Plain::new(StatusCode::MISDIRECTED_REQUEST, "unknown-host"));
+    };
+    account.matched = Some((site.clone(), None));
+    Ok(Asked { site: site.clone(), host, field })
+}
+
 /// Finds the way of a request that may go it, or says why it has none or may not.
 pub(super) fn route<B>(
     sites: &Sites,
@@ -107,19 +138,7 @@ pub(super) fn find<B>(
     if request.method() == Method::CONNECT {
         return Err(Plain::new(StatusCode::METHOD_NOT_ALLOWED, "connect"));
     }
-    let (asked, field) = host(request).ok_or(Plain::new(StatusCode::BAD_REQUEST, "no-host"))?;
-    let bad_host = || Plain::new(StatusCode::BAD_REQUEST, "bad-host");
-    account.host = field.or_else(|| HeaderValue::from_str(asked).ok());
-    let host = normalise::host(asked, https).map_err(|_| bad_host())?;
-    let host_field = match &account.host {
-        Some(field) if field == &*host => field.clone(),
-        _ => HeaderValue::from_str(&host).map_err(|_| bad_host())?,
-    };
-    let Some(site) = sites.find(&host) else {
-        return Err(Plain::new(StatusCode::MISDIRECTED_REQUEST, "unknown-host"));
-    };
-    let site = site.clone();
-    account.matched = Some((site.clone(), None));
+    let Asked { site, host, field: host_field } = site(sites, request, https, account)?;
     let target = request.uri().path();
     // `OPTIONS *` speaks of the server, not of a path (RFC 9110 §9.3.7); no other method does.
     let path = if target == "*" && request.method() == Method::OPTIONS {

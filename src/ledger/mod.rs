@@ -23,7 +23,7 @@ pub use entry::{Entry, Verifier};
 pub use error::LedgerError;
 pub(crate) use folders::{make_folder, sync_folders};
 pub use projection::{Covering, Projection, Projector, SiteMarks, Standing, Subject};
-pub use record::{About, Purge, Record};
+pub use record::{About, Purge, Record, SETTLE};
 pub use settings::LedgerSettings;
 
 use crate::{http_caching::Tags, telemetry::Metrics};

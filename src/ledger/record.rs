@@ -83,6 +83,9 @@ pub struct About {
     pub key: Option<String>,
 }
 
+/// As long as fronts of an origin may differ after a change, in seconds: what a purge says if nothing else is asked for.
+pub const SETTLE: u16 = 30;
+
 /// Names of the fields of [`About`].
 const ABOUT: [&str; 8] = ["sites", "soft", "settle", "who", "why", "when", "from", "key"];
 

@@ -10,7 +10,6 @@ use crate::{
     listener::{Connection, RequestBody, Serve},
     response::Warmed,
     rules::{Facts, Rule, Verdict, normalise},
-    site::{Site, Sites},
 };
 use http::{HeaderMap, Method, Request, Response};
 use std::sync::Arc;
@@ -40,7 +39,7 @@ pub(super) fn resolve_url(edge: &Edge) -> ResolveUrl {
             Some((_, rule)) => rule.query(url.query).map(|query| query.into_owned()),
             None => url.query.map(str::to_owned),
         };
-        Ok(PurgeTarget { sites: names(&sites, site), path: path.into_owned(), query })
+        Ok(PurgeTarget { sites: sites.purged_with(site), path: path.into_owned(), query })
     })
 }
 
@@ -49,7 +48,7 @@ pub(super) fn resolve_site(edge: &Edge) -> ResolveSite {
     let edge = edge.clone();
     Arc::new(move |name| {
         let sites = edge.parts().sites.load();
-        sites.named(name).map(|site| names(&sites, site))
+        sites.named(name).map(|site| sites.purged_with(site))
     })
 }
 
@@ -58,7 +57,7 @@ pub(super) fn resolve_scope(edge: &Edge) -> ResolveSite {
     let edge = edge.clone();
     Arc::new(move |name| {
         let sites = edge.parts().sites.load();
-        sites.iter().find(|site| *site.scope == *name).map(|site| names(&sites, site))
+        sites.iter().find(|site| *site.scope == *name).map(|site| sites.purged_with(site))
     })
 }
 
@@ -116,14 +115,4 @@ pub(super) fn warm(edge: &Edge, stopping: impl Fn() -> bool + Send + Sync + 'sta
             if stopping { Warmed::refused("stopping") } else { edge.warm(request, https, client).await }
         })
     })
-}
-
-/// Names of the sites that share with `site`, and of their scope: a site that comes into it later brings nothing back, nor
-/// does one that leaves it.
-fn names(sites: &Sites, site: &Site) -> Vec<String> {
-    let mut names: Vec<_> = sites.sharing(site).map(|site| site.name.to_string()).collect();
-    if names.iter().all(|name| **name != *site.scope) {
-        names.push(site.scope.to_string());
-    }
-    names
 }

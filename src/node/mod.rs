@@ -219,6 +219,7 @@ impl Node {
             },
             metrics: self.metrics.clone(),
             tokens: self.tokens.clone(),
+            shapes: self.began.control.shapes.clone(),
             resolve_url: control::resolve_url(&self.edge),
             resolve_site: control::resolve_site(&self.edge),
             resolve_scope: control::resolve_scope(&self.edge),

@@ -15,6 +15,7 @@ use crate::{
 use hashbrown::HashMap;
 use hosts::name_length;
 use http::HeaderName;
+use ipnet::IpNet;
 use std::{fmt, path::PathBuf, sync::Arc};
 
 /// The rule's name in metrics where no rule speaks for a request; no rule may be called so.
@@ -44,6 +45,8 @@ pub struct SiteSettings {
     pub cache_status_key: bool,
     /// File with the credential by which a warm-up asks an LMS that decides who may have it; read at each warm-up.
     pub service_credential: Option<PathBuf>,
+    /// Clients whose `PURGE` is done.
+    pub purge_from: Vec<IpNet>,
 }
 
 /// A site, ready to serve. Belongs to one snapshot of the configuration.
@@ -68,6 +71,8 @@ pub struct Site {
     pub cache_status_key: bool,
     /// File with the credential by which a warm-up asks an LMS that decides who may have it; read at each warm-up.
     pub service_credential: Option<PathBuf>,
+    /// Clients whose `PURGE` is done; whoever else sends it is refused.
+    pub purge_from: Vec<IpNet>,
     /// The scope was set: the operator says that its hosts hold the same.
     shared: bool,
     /// By the place of their rules.
@@ -237,6 +242,7 @@ impl Sites {
                 targeted_fields: site.targeted_fields.clone(),
                 cache_status_key: site.cache_status_key,
                 service_credential: site.service_credential.clone(),
+                purge_from: site.purge_from.clone(),
                 shared: site.scope.is_some(),
             });
             for host in &site.hosts {
@@ -268,6 +274,16 @@ impl Sites {
     /// The sites that share stored responses with `site`, itself among them: a purge names them all.
     pub fn sharing<'a>(&'a self, site: &'a Site) -> impl Iterator<Item = &'a Arc<Site>> {
         self.sites.iter().filter(|other| other.scope == site.scope)
+    }
+
+    /// Names of the sites that share with `site`, and of their scope, as a record of a purge names them: a site that comes into it later
+    /// brings nothing back, nor does one that leaves it.
+    pub fn purged_with(&self, site: &Site) -> Vec<String> {
+        let mut names: Vec<_> = self.sharing(site).map(|site| site.name.to_string()).collect();
+        if names.iter().all(|name| **name != *site.scope) {
+            names.push(site.scope.to_string());
+        }
+        names
     }
 
     /// All sites in the order of the configuration.
@@ -302,6 +318,7 @@ mod tests {
             targeted_fields: Vec::new(),
             cache_status_key: false,
             service_credential: None,
+            purge_from: Vec::new(),
         }
     }
 

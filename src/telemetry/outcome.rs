@@ -13,7 +13,7 @@ pub enum Outcome {
     Miss,
     /// Answered from a fill that another request caused.
     Joined,
-    /// Relayed to the origin.
+    /// Relayed to the origin; or a `PURGE`, which the edge does by itself.
     Pass,
     /// Answered by the edge with an error before anything was looked up or sent.
     Refused,

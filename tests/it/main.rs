@@ -28,6 +28,7 @@
 //! - `pass`: the relay.
 //! - `purge`: what is acknowledged is in force, whatever is under way.
 //! - `purge_kinds`: what each kind of purge covers and what it leaves, in memory and on disk.
+//! - `purge_shapes`: purges as pipelines of other products ask for them.
 //! - `range`: one range of a body, from what is stored or growing; everything else whole.
 //! - `ranges`: several ranges, ranges of what grows, and cold ones: what the origin is asked for.
 //! - `settle`: what comes shortly after a purge is kept for a short time; purges that only count.
@@ -75,6 +76,7 @@ mod origin_name;
 mod pass;
 mod purge;
 mod purge_kinds;
+mod purge_shapes;
 mod range;
 mod ranges;
 mod settle;

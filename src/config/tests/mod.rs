@@ -7,7 +7,7 @@ use super::{Config, NodeSettings, check, parse, reader::Reader};
 use crate::{
     access::signed,
     cache::{CacheSettings, CodingSettings, DiskSettings, FolderSettings},
-    control::{ControlSettings, Rate},
+    control::{ControlSettings, Rate, Shape},
     ledger::LedgerSettings,
     listener::{ClientAuth, Deadlines, Limits, ListenerSettings, TlsSettings, TlsVersion},
     origin::{HostField, OriginHttp, OriginSettings, OriginTimeouts, OriginTls},
@@ -76,7 +76,7 @@ fn the_reference_shows_the_defaults() {
     let site = &config.sites[0];
     assert_eq!((&site.scope, site.body_limit, site.log_must), (&None, None, false));
     assert_eq!(site.targeted_fields, ["lectern-cache-control", "cdn-cache-control"]);
-    assert!(!site.cache_status_key && site.service_credential.is_none());
+    assert!(!site.cache_status_key && site.service_credential.is_none() && site.purge_from.is_empty());
     let everything = site.rules.iter().find(|rule| rule.name == "example/everything-a-rule-can-say").unwrap();
     assert_eq!(everything.verdict, Verdict::Cache(Arc::new(Policy::default())));
     assert_eq!((everything.body_limit, everything.hide_path), (None, false));
@@ -270,6 +270,7 @@ fn every_setting_can_be_set() {
                 address: "127.0.0.1:9000".parse().unwrap(),
                 tokens: Some("/etc/lectern/tokens".into()),
                 rate: Rate { per_second: calls(20), at_once: calls(30) },
+                shapes: vec![Shape::Cloudflare, Shape::Fastly],
             },
             control_tls: Some(TlsSettings {
                 certificates: "/etc/lectern/certs".into(),
@@ -330,6 +331,7 @@ fn every_setting_can_be_set() {
                 targeted_fields: vec![HeaderName::from_static("theme-cache-control")],
                 cache_status_key: true,
                 service_credential: Some("/etc/lectern/credential".into()),
+                purge_from: vec!["10.0.0.0/8".parse().unwrap()],
             }],
             default_site: Some(text("s")),
             cache: CacheSettings {

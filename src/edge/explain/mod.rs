@@ -11,7 +11,7 @@ mod words;
 
 use crate::{
     cache::{Slot, StoredResponse, Tier, Use},
-    edge::{Course, Edge, Found, Peer, Reach, Visit, Way, answer, is_partial, route},
+    edge::{Course, Edge, Found, Peer, Reach, Visit, Way, answer, is_partial, purge, route},
     fill::Rehearsed,
     http_caching::{Coding, Directives},
     ledger::{Covering, Number, Standing},
@@ -44,7 +44,12 @@ impl Edge {
     pub async fn explain(&self, request: Request<()>, https: bool, client: IpAddr) -> Explanation {
         let arrival = Arrival { listener: &Arc::from("explain"), client: SocketAddr::new(client, 0), https };
         let mut account = Box::new(Account::untold(&self.0.accounts, &arrival, &request));
-        let routed = route::route(&self.0.sites.load(), &request, https, &mut account);
+        let sites = self.0.sites.load();
+        let purges = purge::is_one(request.method()).then(|| {
+            let from = route::Sender { client: SocketAddr::new(client, 0), https };
+            purge::records(&sites, &request, &from, &mut account)
+        });
+        let routed = route::route(&sites, &request, https, &mut account);
         let mut told = Explanation {
             method: request.method().to_string(),
             url: as_given(&request, https),
@@ -54,6 +59,10 @@ impl Edge {
         rule::tell(&mut told, &request, &account);
         let hide = account.hide_path;
         match routed {
+            _ if let Some(purges) = purges => {
+                told.answer =
+                    purges.map_or_else(|plain| words::refused(&plain), |records| words::purges(&records));
+            }
             Err(plain) => {
                 told.answer = words::refused(&plain);
                 if let Err(bad) = normalise::target(request.uri().path()) {

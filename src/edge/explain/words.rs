@@ -5,6 +5,7 @@ use crate::{
     edge::{Own, Visit, outcome_of},
     fill::own_fields,
     http_caching::Fwd,
+    ledger::Record,
     origin::OriginRequest,
     response::{AnswerTold, FieldTold, OriginTold, Otherwise, Part, Plain, RangeTold},
     rules::Asked,
@@ -23,6 +24,7 @@ pub(super) fn refused(plain: &Plain) -> AnswerTold {
         "no-host" => "it names no host (no-host)".to_owned(),
         "unknown-host" => "no site answers for this host (unknown-host)".to_owned(),
         "bad-host" => "its host is no host (bad-host)".to_owned(),
+        "purge-not-allowed" => "the site takes no PURGE from this client (purge-not-allowed)".to_owned(),
         "body-limit" => "its body is longer than rule or site let through (body-limit)".to_owned(),
         "only-if-cached" => {
             "it wants nothing that is not stored, and nothing stored serves (only-if-cached)".to_owned()
@@ -47,6 +49,18 @@ pub(super) fn refused(plain: &Plain) -> AnswerTold {
     };
     let status = Some(plain.status.as_u16());
     AnswerTold { outcome: Outcome::Refused.as_str().to_owned(), why, status, ..AnswerTold::default() }
+}
+
+/// An answer to a PURGE that is done.
+pub(super) fn purges(records: &[Record]) -> AnswerTold {
+    let soft = if records.iter().any(|record| record.about.soft) { ", soft" } else { "" };
+    let what = records.first().map_or("", Record::kind);
+    AnswerTold {
+        outcome: Outcome::Pass.as_str().to_owned(),
+        why: format!("the edge writes a record by itself: {what}{soft}"),
+        status: Some(StatusCode::OK.as_u16()),
+        ..AnswerTold::default()
+    }
 }
 
 /// Status and ranges of an answer from what is stored.

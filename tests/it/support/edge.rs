@@ -88,6 +88,11 @@ impl Edge {
         write_config(self.folder.path(), config);
     }
 
+    /// A token that may do everything.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -275,7 +280,13 @@ fn new_token() -> (String, String) {
 }
 
 fn write_config(folder: &Path, config: &str) {
-    let own = "[control]\naddress = \"127.0.0.1:0\"\ntokens = \"tokens\"\n[log]\naccess = \"access.log\"\n";
+    let own = "address = \"127.0.0.1:0\"\ntokens = \"tokens\"\n";
+    // A test that sets more of it names the table.
+    let config = match config.split_once("[control]\n") {
+        Some((before, after)) => format!("{before}[control]\n{own}{after}"),
+        None => format!("{config}\n[control]\n{own}"),
+    };
+    let own = "[log]\naccess = \"access.log\"\n";
     let node = if config.contains("[node]") { "" } else { "[node]\nthreads = 2\n" };
     fs::write(folder.join("lectern.toml"), format!("{config}\n{own}{node}")).unwrap();
 }
