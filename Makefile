@@ -28,6 +28,15 @@ run: build ## the sample LMS with the edge in front of it; Ctrl-C ends both
 build: need
 	@$(CARGO) build --locked --workspace --bins
 
+STATIC := x86_64-unknown-linux-gnu
+
+.PHONY: static
+static: need ## lectern as one file that loads nothing, for pipelines and bare images
+	@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked $(if $(CI),,--release) --target $(STATIC) --bin lectern
+	@built=$(TARGET)/$(STATIC)/$(if $(CI),debug,release)/lectern; \
+	  ! ldd $$built 2>/dev/null | grep -q '=>' || { echo "static: $$built still loads libraries" >&2; exit 70; }; \
+	  $$built --version && echo "static: $$built"
+
 .PHONY: need
 need:
 	@scripts/need.sh $(NEED_BUILD)

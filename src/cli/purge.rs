@@ -8,6 +8,9 @@ use crate::{
 use clap::Args;
 use std::{io::Read, path::PathBuf};
 
+/// It says what always holds: the answer comes when all is in force.
+const PURGES: &str = "/v1/purges?wait=applied";
+
 #[derive(Args)]
 pub(super) struct Purge {
     /// Purge what is stored under these URLs: every variant, and every query unless --exact.
@@ -126,10 +129,10 @@ impl Purge {
         if requests.len() == 1
             && let Some(one) = requests.pop()
         {
-            let answer = self.node.post_with::<PurgeAnswer>("/v1/purges", &one, &fields, streams)?;
+            let answer = self.node.post_with::<PurgeAnswer>(PURGES, &one, &fields, streams)?;
             return Ok(vec![answer]);
         }
-        let BatchAnswer { results, .. } = self.node.post_with("/v1/purges", &requests, &fields, streams)?;
+        let BatchAnswer { results, .. } = self.node.post_with(PURGES, &requests, &fields, streams)?;
         let asked = requests.len();
         let answers: Vec<_> = results.into_iter().filter_map(|ItemResult { purge, .. }| purge).collect();
         match answers.len() == asked {

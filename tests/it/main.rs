@@ -26,6 +26,7 @@
 //! - `mount`: a storage under the LMS's own host, which learns nothing of it.
 //! - `origin_name`: an origin's name that moves, fails and comes.
 //! - `pass`: the relay.
+//! - `pipelines`: the scripts of the page for pipelines, as they stand there.
 //! - `purge`: what is acknowledged is in force, whatever is under way.
 //! - `purge_kinds`: what each kind of purge covers and what it leaves, in memory and on disk.
 //! - `purge_shapes`: purges as pipelines of other products ask for them.
@@ -74,6 +75,7 @@ mod moodle;
 mod mount;
 mod origin_name;
 mod pass;
+mod pipelines;
 mod purge;
 mod purge_kinds;
 mod purge_shapes;
