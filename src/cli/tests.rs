@@ -64,6 +64,7 @@ fn node(reload: Result<ReloadSummary, ReloadRefused>) -> Node {
         },
         metrics,
         tokens: Arc::new(Tokens::load(Some(&tokens), Rate::default()).unwrap()),
+        wholes: Arc::new(crate::control::Wholes::new(std::time::Duration::ZERO)),
         shapes: Vec::new(),
         resolve_url: Arc::new(|url: &UrlToPurge<'_>| {
             (url.host == "lms.example").then_some(()).ok_or(UnknownTarget::Host)?;

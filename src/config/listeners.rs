@@ -173,6 +173,9 @@ pub(super) fn control(
             per_second: calls("calls_per_second", default.rate.per_second),
             at_once: calls("calls_at_once", default.rate.at_once),
         },
+        whole_purge_pause: section
+            .span("whole_purge_pause", Duration::ZERO..=Duration::from_secs(86_400))
+            .unwrap_or(default.whole_purge_pause),
         shapes: shapes(&section),
     };
     let tls = section.table("tls").and_then(tls);

@@ -148,8 +148,10 @@ pub(super) fn wrong(results: &[ItemResult]) -> Option<Problem> {
     if let Some(upgrading) = problems().find(|problem| problem.kind == UPGRADING) {
         return Some(upgrading.clone());
     }
-    match problems().find(|problem| problem.status < 500 && problem.status != 424) {
+    // What passes by itself is not wrong.
+    match problems().find(|problem| problem.status < 500 && !matches!(problem.status, 424 | 429)) {
         Some(first) => Some(Problem::wrong_items(applied, first)),
+        None if results.len() == 1 => problems().next().cloned(),
         None => problems().next().map(|first| Problem::not_all_applied(applied, failed, first)),
     }
 }

@@ -22,6 +22,7 @@ mod shapes;
 mod tests;
 mod tokens;
 mod warm;
+mod whole;
 
 pub use batch::{BatchAnswer, BatchProblem, ItemResult};
 pub use explain::{Explain, FIELD};
@@ -38,6 +39,7 @@ pub use settings::ControlSettings;
 pub use shapes::Shape;
 pub use tokens::{NewToken, TokenError, Tokens};
 pub use warm::{LONGEST_LIST, Warm, WarmCounts, WarmLine, WarmRequest};
+pub use whole::Wholes;
 
 use crate::{
     access::Forget,
@@ -68,6 +70,8 @@ pub struct Control {
     pub metrics: Arc<Metrics>,
     /// Who may change something; read anew by the node's reload.
     pub tokens: Arc<Tokens>,
+    /// When everything was purged last.
+    pub wholes: Arc<Wholes>,
     /// Whose calls are taken beside the node's own.
     pub shapes: Vec<Shape>,
     /// Finds the sites of a URL's scope and its normalised path and query, by the configuration of this moment.

@@ -78,6 +78,22 @@ impl Problem {
         Problem { retry_after: Some(seconds.max(1)), ..problem }
     }
 
+    /// The same was purged as a whole just now.
+    pub(super) fn too_soon(wait: Duration) -> Problem {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let detail = format!(
+            "the same was purged as a whole just now ([control] whole_purge_pause); nothing was purged: purge what changed, or ask \
+             again in {seconds} s"
+        );
+        let problem = Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "urn:lectern:too-soon",
+            "Purged as a whole just now",
+            detail,
+        );
+        Problem { retry_after: Some(seconds.max(1)), ..problem }
+    }
+
     /// More at once than is ever let through.
     pub(super) fn too_many_purges(most: usize) -> Problem {
         let detail = format!("a batch holds up to {most} purges; nothing was purged: send several");
@@ -130,6 +146,11 @@ impl Problem {
                 .into();
         let title = "Nothing is named, or too much";
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:lectern:wrong-purge-cache", title, detail)
+    }
+
+    pub(super) fn wrong_path(detail: String) -> Problem {
+        let title = "The path cannot be read";
+        Problem::new(StatusCode::BAD_REQUEST, "urn:lectern:wrong-path", title, detail)
     }
 
     pub(super) fn wrong_soft() -> Problem {

@@ -269,7 +269,7 @@ pub enum UnknownTarget {
         (status = 404, description = "No site has this host or name, no scope this name, or no rule names modules", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body or the batch is too long", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Fields are missing or wrong; in a batch those of one of its purges", body = ProblemTold, content_type = "application/problem+json"),
-        (status = 429, description = "The token calls too often; nothing was done", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "The token calls too often, or the same was purged as a whole just now", body = ProblemTold, content_type = "application/problem+json"),
         (status = 503, description = "The ledger takes no records; not acknowledged. Of a batch, some may be in force", body = ProblemTold, content_type = "application/problem+json"),
     ))]
 pub(super) async fn purge(
@@ -350,7 +350,11 @@ pub(super) async fn written(
         let receipt = Receipt { number: control.ledger.last(), repeated: false };
         return Ok(PurgeAnswer { applied: false, dry_run: Some(counts), ..answer(receipt, record) });
     }
-    let receipt = control.ledger.append(record.clone()).await.map_err(|error| Problem::ledger(&error))?;
+    control.wholes.begin(&record).map_err(Problem::too_soon)?;
+    let receipt = control.ledger.append(record.clone()).await.map_err(|error| {
+        control.wholes.undo(&record);
+        Problem::ledger(&error)
+    })?;
     if !receipt.repeated {
         tracing::info!(number = receipt.number.n, kind = record.kind(), sites = ?record.sites(), "purged");
     }

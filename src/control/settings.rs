@@ -1,7 +1,7 @@
 //! What an operator sets of the control listener.
 
 use super::{Rate, Shape};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// The control listener: API, metrics, health.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct ControlSettings {
     pub tokens: Option<PathBuf>,
     /// How often each of them may call.
     pub rate: Rate,
+    /// How long after a hard purge of a site, scope or all the same is refused; zero: not at all. A change needs a restart.
+    pub whole_purge_pause: Duration,
     /// Whose calls are taken beside the node's own. A change needs a restart.
     pub shapes: Vec<Shape>,
 }
@@ -23,6 +25,7 @@ impl Default for ControlSettings {
             address: SocketAddr::from(([127, 0, 0, 1], 9180)),
             tokens: None,
             rate: Rate::default(),
+            whole_purge_pause: Duration::ZERO,
             shapes: Vec::new(),
         }
     }

@@ -123,6 +123,7 @@ impl Node {
 fn restart_needed(began: &Config, new: &Config) -> Vec<String> {
     let changed = [
         ("control.address", began.control.address != new.control.address),
+        ("control.whole_purge_pause", began.control.whole_purge_pause != new.control.whole_purge_pause),
         ("control.shapes", began.control.shapes != new.control.shapes),
         ("control.tls", began.control_tls != new.control_tls),
         ("cache", began.cache != new.cache),

@@ -270,6 +270,7 @@ fn every_setting_can_be_set() {
                 address: "127.0.0.1:9000".parse().unwrap(),
                 tokens: Some("/etc/lectern/tokens".into()),
                 rate: Rate { per_second: calls(20), at_once: calls(30) },
+                whole_purge_pause: second(8),
                 shapes: vec![Shape::Cloudflare, Shape::Fastly],
             },
             control_tls: Some(TlsSettings {

@@ -10,7 +10,10 @@ use crate::control::{
 use axum::{
     Extension, Json,
     body::Bytes,
-    extract::{FromRequestParts, Path, State, rejection::BytesRejection},
+    extract::{
+        FromRequestParts, Path, State,
+        rejection::{BytesRejection, PathRejection},
+    },
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, request::Parts};
@@ -145,22 +148,23 @@ impl FromRequestParts<Control> for Bearer {
     params(("site" = String, Path, description = "The site's name in the configuration", example = "lms")),
     responses(
         (status = 200, description = "All in force", body = CloudflareAnswer),
-        (status = 400, description = "The body is not JSON", body = CloudflareAnswer),
+        (status = 400, description = "The body is not JSON, or the path no text", body = CloudflareAnswer),
         (status = 401, description = "No token", body = CloudflareAnswer),
         (status = 403, description = "The token is not accepted, or has not the role", body = CloudflareAnswer),
         (status = 404, description = "No site has this name, or the shape is off", body = CloudflareAnswer),
         (status = 413, description = "The body is too long, or names more than 256", body = CloudflareAnswer),
         (status = 422, description = "Fields are missing or wrong, or what is named is not of the zone", body = CloudflareAnswer),
-        (status = 429, description = "The token calls too often; nothing was done", body = CloudflareAnswer),
+        (status = 429, description = "The token calls too often, or all was purged just now; nothing was done", body = CloudflareAnswer),
         (status = 503, description = "The ledger takes no records; not all is acknowledged", body = CloudflareAnswer),
     ))]
 pub(in crate::control) async fn purge_cache(
     State(control): State<Control>,
     Bearer(caller): Bearer,
     peer: Option<Extension<Peer>>,
-    Path(site): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<CloudflareAnswer>, Refusal> {
+    let Path(site) = path.map_err(|error| Problem::wrong_path(error.body_text()))?;
     let body = body.map_err(|error| Problem::unread(error.status(), error.body_text()))?;
     let asked: PurgeCache = serde_json::from_slice(&body).map_err(|error| Problem::body(&error))?;
     let sites = (control.resolve_site)(&site).ok_or_else(|| Problem::unknown_site(&site))?;

@@ -10,7 +10,10 @@ use crate::control::{
 use axum::{
     Extension, Json,
     body::Bytes,
-    extract::{FromRequestParts, Path, State, rejection::BytesRejection},
+    extract::{
+        FromRequestParts, Path, State,
+        rejection::{BytesRejection, PathRejection},
+    },
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderName, request::Parts};
@@ -94,21 +97,22 @@ impl FromRequestParts<Control> for KeyHolder {
     ),
     responses(
         (status = 200, description = "In force", body = FastlyAnswer),
-        (status = 400, description = "Fastly-Soft-Purge is not 1", body = FastlyProblem),
+        (status = 400, description = "Fastly-Soft-Purge is not 1, or the path is no text", body = FastlyProblem),
         (status = 401, description = "No token", body = FastlyProblem),
         (status = 403, description = "The token is not accepted, or has not the role", body = FastlyProblem),
         (status = 404, description = "No site has this name, or the shape is off", body = FastlyProblem),
         (status = 422, description = "The key is none", body = FastlyProblem),
-        (status = 429, description = "The token calls too often; nothing was done", body = FastlyProblem),
+        (status = 429, description = "The token calls too often, or all was purged just now; nothing was done", body = FastlyProblem),
         (status = 503, description = "The ledger takes no records; not acknowledged", body = FastlyProblem),
     ))]
 pub(in crate::control) async fn purge_key(
     State(control): State<Control>,
     KeyHolder(caller): KeyHolder,
     peer: Option<Extension<Peer>>,
-    Path((site, key)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Json<FastlyAnswer>, Refusal> {
+    let Path((site, key)) = path.map_err(|error| Problem::wrong_path(error.body_text()))?;
     let what = What::Tag { tag: key, site };
     one(&control, &caller, from(peer), what, soft(&headers)?).await
 }
@@ -118,18 +122,20 @@ pub(in crate::control) async fn purge_key(
     params(("site" = String, Path, description = "The site's name in the configuration", example = "lms")),
     responses(
         (status = 200, description = "In force", body = FastlyAnswer),
+        (status = 400, description = "The path is no text", body = FastlyProblem),
         (status = 401, description = "No token", body = FastlyProblem),
         (status = 403, description = "The token is not accepted, or has not the role", body = FastlyProblem),
         (status = 404, description = "No site has this name, or the shape is off", body = FastlyProblem),
-        (status = 429, description = "The token calls too often; nothing was done", body = FastlyProblem),
+        (status = 429, description = "The token calls too often, or all was purged just now; nothing was done", body = FastlyProblem),
         (status = 503, description = "The ledger takes no records; not acknowledged", body = FastlyProblem),
     ))]
 pub(in crate::control) async fn purge_all(
     State(control): State<Control>,
     KeyHolder(caller): KeyHolder,
     peer: Option<Extension<Peer>>,
-    Path(site): Path<String>,
+    path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<FastlyAnswer>, Refusal> {
+    let Path(site) = path.map_err(|error| Problem::wrong_path(error.body_text()))?;
     one(&control, &caller, from(peer), What::Site { site }, false).await
 }
 
@@ -149,17 +155,18 @@ pub(in crate::control) async fn purge_all(
         (status = 404, description = "The shape is off", body = FastlyProblem),
         (status = 413, description = "More than 256 keys", body = FastlyProblem),
         (status = 422, description = "There is no key, one is none, or no site has this name", body = FastlyProblem),
-        (status = 429, description = "The token calls too often; nothing was done", body = FastlyProblem),
+        (status = 429, description = "The token calls too often, or all was purged just now; nothing was done", body = FastlyProblem),
         (status = 503, description = "The ledger takes no records; not all is acknowledged", body = FastlyProblem),
     ))]
 pub(in crate::control) async fn purge_keys(
     State(control): State<Control>,
     KeyHolder(caller): KeyHolder,
     peer: Option<Extension<Peer>>,
-    Path(site): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<BTreeMap<String, String>>, Refusal> {
+    let Path(site) = path.map_err(|error| Problem::wrong_path(error.body_text()))?;
     let how = How { soft: soft(&headers)?, ..How::default() };
     let body = body.map_err(|error| Problem::unread(error.status(), error.body_text()))?;
     let tags = keys(&headers, &body)?;

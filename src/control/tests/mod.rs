@@ -4,7 +4,7 @@ mod shapes;
 
 use super::{
     Api, Control, NewToken, PurgeAnswer, PurgeTarget, Rate, ReloadRefused, ReloadSummary, Role, Roles, Shape,
-    Tokens, UnknownTarget, UrlToPurge, openapi_json,
+    Tokens, UnknownTarget, UrlToPurge, Wholes, openapi_json,
 };
 use crate::{
     access::Checks,
@@ -16,7 +16,10 @@ use crate::{
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 fn subject<'a>(path: &'a str, query: Option<&'a str>) -> Subject<'a> {
     Subject { path, query, tags: Tags::NONE, came: std::time::UNIX_EPOCH }
@@ -40,6 +43,10 @@ fn node() -> Node {
 }
 
 fn node_of(rate: Rate, shapes: Vec<Shape>) -> Node {
+    node_pausing(rate, shapes, Duration::ZERO)
+}
+
+fn node_pausing(rate: Rate, shapes: Vec<Shape>, pause: Duration) -> Node {
     let dir = tempfile::tempdir().unwrap();
     let metrics = Metrics::new();
     let settings =
@@ -64,6 +71,7 @@ fn node_of(rate: Rate, shapes: Vec<Shape>) -> Node {
         },
         metrics,
         tokens: Arc::new(Tokens::load(Some(&file), rate).unwrap()),
+        wholes: Arc::new(Wholes::new(pause)),
         shapes,
         resolve_url: Arc::new(|url: &UrlToPurge<'_>| match url.host {
             _ if url.path.contains("%00") => Err(UnknownTarget::Url("NUL in the path".into())),
@@ -258,7 +266,7 @@ async fn each_call_takes_a_token_with_a_role_that_its_description_names() {
             }
         }
     }
-    assert_eq!((guarded, open), (9, vec!["/healthz", "/metrics", "/readyz", "/v1/openapi.json"]));
+    assert_eq!((guarded, open), (10, vec!["/healthz", "/metrics", "/readyz", "/v1/openapi.json"]));
 }
 
 #[tokio::test]
@@ -302,6 +310,32 @@ async fn a_token_that_calls_too_often_is_told_when_to_ask_again_and_others_are_s
     let other = format!("Bearer {}", node.tokens.iter().find(|(role, _)| *role == Role::Purge).unwrap().1);
     assert_eq!(node.ask("POST", "/v1/purges", Some(&other), site).await.status, 200);
     assert_eq!(node.ledger.last().n, 3);
+}
+
+#[tokio::test]
+async fn everything_is_purged_once_within_the_pause_and_the_second_is_told_and_not_taken_for_done() {
+    let node = node_pausing(Rate::default(), vec![Shape::Fastly], Duration::from_secs(600));
+    let site = r#"{"kind":"site","site":"lms"}"#;
+    assert_eq!(node.purge(site).await.status, 200);
+    for again in [site.to_owned(), format!("[{site}]")] {
+        let answer = node.purge(again).await;
+        assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (429, "too-soon"));
+        assert!(answer.headers.contains_key(header::RETRY_AFTER));
+    }
+    let fastly = node.send("POST", "/service/lms/purge_all", [("fastly-key", node.token.clone())], "").await;
+    assert_eq!(fastly.status, 429);
+    assert_eq!(node.ledger.last().n, 1);
+    // In a batch that is done, it is told of its own.
+    let answer = node.purge(format!(r#"[{{"kind":"all"}},{site}]"#)).await;
+    assert_eq!((answer.status.as_u16(), answer.problem().as_str()), (503, "not-all-applied"));
+    let told = answer.json();
+    assert_eq!((&told["results"][0]["status"], &told["results"][1]["status"]), (&json!(200), &json!(429)));
+    for other in
+        [r#"{"kind":"site","site":"lms","soft":true}"#, r#"{"kind":"url","url":"http://lms.example/a"}"#]
+    {
+        assert_eq!(node.purge(other).await.status, 200, "{other}");
+    }
+    assert_eq!(node.ledger.last().n, 4);
 }
 
 #[tokio::test]

@@ -120,7 +120,11 @@ async fn a_shape_that_is_off_or_called_wrongly_changes_nothing_and_says_so_in_it
     let node = node();
     let release = node.tokens.iter().find(|(role, _)| *role == Role::Release).unwrap().1.clone();
     let long = format!(r#"{{"tags":[{}"t"]}}"#, r#""t","#.repeat(256));
-    let table: [Row<'_>; 20] = [
+    let table: [Row<'_>; 24] = [
+        ("/service/%ff/purge/a", &node.token, &[], "", 400, "UTF-8"),
+        ("/service/%ff/purge", &node.token, &[], "", 400, "UTF-8"),
+        ("/service/%ff/purge_all", &node.token, &[], "", 400, "UTF-8"),
+        ("/client/v4/zones/%ff/purge_cache", &node.token, &[], "", 400, "UTF-8"),
         ("/service/nobody/purge/a", &node.token, &[], "", 404, "nobody"),
         ("/service/nobody/purge_all", &node.token, &[], "", 404, "nobody"),
         ("/service/nobody/purge", &node.token, &[("surrogate-key", "k")], "", 422, "nobody"),

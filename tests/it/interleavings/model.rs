@@ -642,13 +642,23 @@ impl Model {
 
     /// Was all that was read at the origin at `read` surely outdated for a request that came at `asked`?
     fn outdated(&self, resource: Resource, read: Moment, asked: Moment, epoch: usize) -> Option<Moment> {
-        let outdates = |record: &&Record| {
+        self.outdating(resource, read, asked, epoch).next().map(|record| record.from)
+    }
+
+    /// The records by which it was.
+    fn outdating(
+        &self,
+        resource: Resource,
+        read: Moment,
+        asked: Moment,
+        epoch: usize,
+    ) -> impl Iterator<Item = &Record> {
+        self.records.iter().filter(move |record| {
             self.covers(record, resource, epoch)
                 && !(record.soft && resource.has_windows())
                 && read < record.from
                 && record.to.is_some_and(|to| to < asked)
-        };
-        self.records.iter().find(outdates).map(|record| record.from)
+        })
     }
 
     /// May a record have come between?
@@ -945,8 +955,11 @@ impl Model {
                 && exchange.ended.is_none()
                 && exchange.gone.is_none()
         };
-        let covered =
-            |exchange: &Exchange| self.outdated(wish.resource, exchange.at, at, self.epoch).is_some();
+        // What a fill brings is known by name only with its head: until then it is waited for.
+        let covered = |exchange: &Exchange| {
+            let mut records = self.outdating(wish.resource, exchange.at, at, self.epoch);
+            records.any(|record| !matches!(record.kind, Kind::Tag { .. } | Kind::Module { .. }))
+        };
         let unknown = self.asked.iter().enumerate().any(|(other, asked)| {
             other != number
                 && asked.epoch == self.epoch
