@@ -26,6 +26,11 @@ use std::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Of the ledger that all here is born by.
+fn born() -> Number {
+    Number { identity: Identity([0; 16]), n: 0 }
+}
+
 /// A folder that is large enough for anything here.
 const LIMIT: u64 = 1 << 40;
 const LENGTH: u64 = 40_000;
@@ -82,7 +87,7 @@ fn slot(at: usize) -> Arc<Slot> {
             stale_while_revalidate: 0,
             stale_if_error: 0,
         },
-        born: Number { identity: Identity([0; 16]), n: 0 },
+        born: born(),
         tags: Tags::default(),
     };
     Arc::new(Slot::default().with(Arc::new(StoredResponse::new(stored))))
@@ -118,7 +123,7 @@ impl Writing {
             write_queue: 2 * WRITTEN,
             ..DiskSettings::default()
         };
-        let hooks = Hooks { hot: Box::new(move |_| hot), ..Memory::new(0, metrics.clone()).hooks() };
+        let hooks = Hooks { hot: Box::new(move |_| hot), ..Memory::new(0, metrics.clone()).hooks(born) };
         let disk = Disk::open(&settings, &metrics, hooks, false).expect("an empty folder");
         Writing { disk, key: key(0), written: 0, _folder: folder }
     }

@@ -161,7 +161,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         flush_interval: Duration::from_millis(10),
         ..DiskSettings::default()
     };
-    let hooks = Memory::new(0, metrics.clone()).hooks();
+    let hooks = Memory::new(0, metrics.clone()).hooks(move || born);
     let disk = Disk::open(&settings, &metrics, hooks, false)?;
     let fields = fields();
     let is_stored = |until: u64, kept: &[Kept]| {

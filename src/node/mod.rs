@@ -134,7 +134,7 @@ pub fn run(file: PathBuf, config: Config, upgrade: bool) -> anyhow::Result<()> {
     let ledger = Ledger::open(&config.ledger, &metrics).context("the ledger cannot be opened")?;
 
     let memory = Memory::new(config.cache.memory, metrics.clone());
-    let disk = disk(&config.disk, &memory, &metrics, predecessor.is_some())?;
+    let disk = disk(&config.disk, &memory, &ledger, &metrics, predecessor.is_some())?;
     let tiers = Tiers::new(memory, disk);
     let largest_folder = config.disk.folders.iter().map(|folder| folder.limit).max();
     let cache = config.cache.clone();
@@ -251,13 +251,16 @@ impl Node {
 fn disk(
     settings: &DiskSettings,
     memory: &Memory,
+    ledger: &Arc<Ledger>,
     metrics: &Arc<Metrics>,
     wait_for_lock: bool,
 ) -> anyhow::Result<Option<Disk>> {
     if settings.folders.is_empty() {
         return Ok(None);
     }
-    let disk = Disk::open(settings, metrics, memory.hooks(), wait_for_lock);
+    let ledger = ledger.clone();
+    let hooks = memory.hooks(move || ledger.last());
+    let disk = Disk::open(settings, metrics, hooks, wait_for_lock);
     Ok(Some(disk.context("the disk tier cannot be opened")?))
 }
 

@@ -75,6 +75,7 @@ impl Store {
     /// Syncs, then commits what was done to the files, with these changes of slots.
     pub(super) fn commit(&mut self, batch: Option<Arc<Batch>>) -> Result<(), DiskError> {
         self.lock.stands()?;
+        self.witness()?;
         if !self.changes.gone.is_empty() && self.active.is_none() {
             // The highest number stays in the index, so that none is used again.
             self.begin_segment()?;

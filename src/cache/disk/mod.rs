@@ -28,6 +28,7 @@ mod settings;
 mod shelf;
 mod status;
 mod store;
+mod witness;
 mod writer;
 
 pub use alive::Alive;
@@ -50,6 +51,7 @@ use self::{
 use crate::{
     cache::{Buffers, Chunk, ChunkId, Key, Slot},
     clock,
+    ledger::Number,
     telemetry::Metrics,
 };
 use bytes::Bytes;
@@ -59,6 +61,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel},
     },
     thread,
@@ -91,6 +94,8 @@ pub struct Hooks {
     /// It was read, and those who wait for it are told next: who comes then finds it in another tier, and nobody reads it
     /// twice.
     pub raised: Box<dyn Fn(&Chunk) + Send + Sync>,
+    /// The end of the ledger that says what is outdated.
+    pub ledger: Box<dyn Fn() -> Number + Send + Sync>,
 }
 
 /// The disk tier. Cheap to clone.
@@ -101,6 +106,8 @@ struct Inner {
     folders: Folders,
     under_way: Arc<UnderWay>,
     metrics: Arc<Metrics>,
+    /// The number of the ledger that the folders were told last.
+    witnessed: AtomicU64,
     /// Each writing thread holds the other end: it is cut off when the last one has ended.
     ended: Mutex<Receiver<()>>,
 }
@@ -145,6 +152,7 @@ impl Disk {
             folders: Folders { all: all.clone(), alive, hooks: hooks.clone() },
             under_way: Arc::default(),
             metrics: metrics.clone(),
+            witnessed: AtomicU64::default(),
             ended: Mutex::new(ended),
         }));
         let writers = all.iter().map(|shelf| {
@@ -318,8 +326,12 @@ impl Disk {
             .collect()
     }
 
-    /// Tells the gauges. Called once a second.
+    /// Tells the gauges, and the folders how far the ledger has come. Called once a second.
     pub fn tend(&self) {
+        let ledger = (self.0.folders.hooks.ledger)().n;
+        if self.0.witnessed.swap(ledger, Ordering::Relaxed) != ledger {
+            self.0.folders.all.iter().for_each(|folder| folder.queue.order(Order::Witness));
+        }
         let waiting: usize = self.0.folders.all.iter().map(Shelf::waiting).sum();
         self.0.metrics.disk.read_queue.set(waiting as i64);
         for folder in self.0.folders.all.iter() {

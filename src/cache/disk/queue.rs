@@ -121,6 +121,8 @@ pub(super) enum Order {
     GiveUp(Arc<[ChunkId]>, oneshot::Sender<()>),
     /// Open it again.
     TakeBack,
+    /// The ledger has come further.
+    Witness,
     /// Commit all there is, close the folder, and end.
     Close,
 }

@@ -8,17 +8,20 @@ use super::{
     DiskError, Hooks,
     folder::{Folder, Needed},
     index::Index,
+    offline,
     opening::{self, Lock},
     place::Place,
     queue::Offer,
     reclaim::Reclaim,
     segment::{self, Segment},
     shelf::Shelf,
+    witness::Witness,
 };
-use crate::{cache::ChunkId, clock};
+use crate::{cache::ChunkId, clock, ledger::Number};
 use std::{
     collections::{BTreeMap, HashMap},
     io::ErrorKind,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -51,6 +54,7 @@ pub(super) struct Store {
     /// All folders: a chunk that another one has is not written again.
     pub(super) all: Arc<[Shelf]>,
     pub(super) lock: Lock,
+    witness: Witness,
     flush_interval: Duration,
     /// The one that is appended to.
     pub(super) active: Option<Arc<Segment>>,
@@ -112,6 +116,10 @@ impl Store {
     ) -> Result<Store, DiskError> {
         let path = &folder.settings.path;
         let lock = Lock::take(path)?;
+        let mut witness = Witness::read(path)?;
+        if folder.index.load().is_none() {
+            give_up_what_the_ledger_forgot(path, &mut witness, (hooks.ledger)())?;
+        }
         opening::check_format(path)?;
         let index = match folder.index.load_full() {
             Some(index) => {
@@ -131,6 +139,7 @@ impl Store {
             hooks: hooks.clone(),
             segment_bytes: segment::size(folder.settings.limit),
             lock,
+            witness,
             flush_interval,
             active: segments.active,
             next: segments.next,
@@ -164,6 +173,11 @@ impl Store {
         store.rarely(now);
         store.tell();
         Ok(store)
+    }
+
+    /// Writes down how far the ledger has come: before a commit, as what is committed was born at that number at the latest.
+    pub(super) fn witness(&mut self) -> Result<(), DiskError> {
+        self.witness.note((self.hooks.ledger)())
     }
 
     /// When there is something to do at the latest.
@@ -331,4 +345,24 @@ impl Store {
 pub(super) fn is_full(error: &DiskError) -> bool {
     use ErrorKind::{QuotaExceeded, StorageFull};
     matches!(error.kind(), Some(StorageFull | QuotaExceeded))
+}
+
+/// Empties a folder that has seen the ledger come further than it is: it was taken back from a backup, and what was purged
+/// since that was made would serve again.
+fn give_up_what_the_ledger_forgot(
+    folder: &Path,
+    witness: &mut Witness,
+    ledger: Number,
+) -> Result<(), DiskError> {
+    let Some(seen) = witness.beyond(ledger) else { return Ok(()) };
+    tracing::warn!(
+        folder = %folder.display(),
+        ledger = ledger.n,
+        seen,
+        "the ledger ends before what this disk folder has seen of it, as one does that was taken back from a backup; \
+         which of what is stored was purged since is not known, so the folder is emptied"
+    );
+    offline::empty(folder)?;
+    *witness = Witness::read(folder)?;
+    Ok(())
 }

@@ -152,6 +152,13 @@ impl Writer {
                     _ = self.open(false);
                 }
             }
+            Order::Witness => {
+                if let State::On(store) = &mut self.state
+                    && let Err(error) = store.witness()
+                {
+                    self.fails(&error);
+                }
+            }
             Order::Close => {
                 self.close();
                 return false;

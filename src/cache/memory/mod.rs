@@ -11,6 +11,7 @@ mod unread;
 use self::unread::Unread;
 use crate::{
     cache::{Body, Buffers, CHUNK, Chunk, ChunkId, Hooks, Key, Slot, StoredResponse, body::chunks_of},
+    ledger::Number,
     telemetry::Metrics,
 };
 use bytes::Bytes;
@@ -75,8 +76,8 @@ impl Memory {
         &self.buffers
     }
 
-    /// What the disk tier asks and tells this one. Nothing is protected yet.
-    pub fn hooks(&self) -> Hooks {
+    /// What the disk tier asks and tells this one, and of the ledger that ends at `ledger`. Nothing is protected yet.
+    pub fn hooks(&self, ledger: impl Fn() -> Number + Send + Sync + 'static) -> Hooks {
         let (hot, hot_slot, held, raised) = (self.clone(), self.clone(), self.clone(), self.clone());
         Hooks {
             hot: Box::new(move |id| hot.unread.was_read(id) && hot.has_chunk(id)),
@@ -85,6 +86,7 @@ impl Memory {
             buffers: self.buffers.clone(),
             held: Box::new(move |id| held.chunk(id)),
             raised: Box::new(move |chunk| raised.raise(chunk)),
+            ledger: Box::new(ledger),
         }
     }
 

@@ -99,7 +99,8 @@ fn what_was_read_is_not_washed_out() {
 #[test]
 fn a_chunk_is_in_use_once_it_was_read_or_came_again() {
     let memory = memory();
-    let (hooks, [read, again, neither, gone]) = (memory.hooks(), [1, 2, 3, 4].map(chunk));
+    let (hooks, [read, again, neither, gone]) =
+        (memory.hooks(|| Number { identity: Identity([0; 16]), n: 0 }), [1, 2, 3, 4].map(chunk));
     [&read, &again, &neither].into_iter().for_each(|chunk| memory.keep_chunk(chunk));
     assert!(memory.chunk(&read.id).is_some() && memory.chunk(&gone.id).is_none());
     memory.keep_chunk(&again);
@@ -117,7 +118,7 @@ fn a_chunk_is_in_use_once_it_was_read_or_came_again() {
 #[test]
 fn a_head_is_in_use_once_it_was_looked_at_for_a_request() {
     let memory = memory();
-    let hooks = memory.hooks();
+    let hooks = memory.hooks(|| Number { identity: Identity([0; 16]), n: 0 });
     comes(&memory, 0..2);
     assert!(!(hooks.hot_slot)(&key(0)) && !(hooks.hot_slot)(&key(9)));
     assert!(is_hit(&memory, 0));

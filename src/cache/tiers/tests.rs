@@ -28,7 +28,9 @@ fn tiers() -> (Tiers, TempDir) {
     let settings = DiskSettings { folders: vec![folder], flush_interval, ..DiskSettings::default() };
     let metrics = Metrics::new();
     let memory = Memory::new(0, metrics.clone());
-    let disk = Disk::open(&settings, &metrics, memory.hooks(), false).unwrap();
+    let disk =
+        Disk::open(&settings, &metrics, memory.hooks(|| Number { identity: Identity([0; 16]), n: 0 }), false)
+            .unwrap();
     (Tiers::new(memory, Some(disk)), dir)
 }
 

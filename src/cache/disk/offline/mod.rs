@@ -8,6 +8,7 @@ mod moving;
 mod stat;
 mod verify;
 
+pub(super) use clear::empty;
 pub use error::OfflineError;
 pub use stat::FolderStat;
 pub use verify::Verified;

@@ -4,6 +4,7 @@ mod faults;
 mod offline;
 mod reclaim;
 mod several;
+mod witness;
 
 use super::{Disk, DiskError, DiskSettings, FolderSettings, Hooks, Kept, segment::Segment};
 use crate::{
@@ -72,7 +73,7 @@ fn slot_born(chunks: &[Chunk], status: StatusCode, n: u64) -> Arc<Slot> {
             stale_while_revalidate: 0,
             stale_if_error: 0,
         },
-        born: Number { identity: Identity([0; 16]), n },
+        born: ledger(n),
         tags: Tags::default(),
     });
     Arc::new(Slot::default().with(Arc::new(stored)))
@@ -87,6 +88,10 @@ fn settings(folders: &[&Path], limit: u64, flush_interval: Duration) -> DiskSett
     DiskSettings { folders, readers: 2, flush_interval, ..DiskSettings::default() }
 }
 
+fn ledger(n: u64) -> Number {
+    Number { identity: Identity([0; 16]), n }
+}
+
 fn cold() -> Hooks {
     Hooks {
         buffers: Buffers::default(),
@@ -95,6 +100,7 @@ fn cold() -> Hooks {
         protected: Box::new(|_| false),
         held: Box::new(|_| None),
         raised: Box::new(|_| ()),
+        ledger: Box::new(|| ledger(0)),
     }
 }
 
