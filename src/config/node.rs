@@ -89,6 +89,9 @@ pub(super) fn ledger(section: Section<'_>) -> LedgerSettings {
     let settings = LedgerSettings {
         folder: folder.unwrap_or_else(|| section.reader.in_folder(&default.folder)),
         url_entries: section.count("url_entries", 1..=1_000_000_000).unwrap_or(default.url_entries),
+        snapshot_records: section
+            .count("snapshot_records", 1..=1_000_000_000)
+            .map_or(default.snapshot_records, |count| count as u64),
         tell_head: section.span("tell_head", TELL_HEAD).unwrap_or(default.tell_head),
     };
     section.finish();

@@ -3,9 +3,10 @@
 //! The key stands in the record, so that it holds over a restart and an upgrade. Bounded: the oldest keys are forgotten, after
 //! which the same call writes a record of its own, which outdates once more and harms nothing.
 
-use super::record::Record;
+use super::{Entry, chain::digest_text, record::Record};
 use hashbrown::HashMap;
-use std::collections::VecDeque;
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc};
 
 /// Keys that are remembered.
 const KEYS: usize = 100_000;
@@ -20,14 +21,18 @@ pub(super) enum Known {
 }
 
 /// The keys of the youngest records that have one.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Keys {
     known: HashMap<Key, (u64, [u8; 32])>,
     order: VecDeque<Key>,
 }
 
 /// Whose key it is, and the key: two tokens do not know of each other's keys.
-type Key = (Box<str>, Box<str>);
+type Key = (Arc<str>, Arc<str>);
+
+/// A key as it is written down: whose it is, the key, its record, and what that means in hexadecimal digits.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct KeyState<'a>(Cow<'a, str>, Cow<'a, str>, u64, String);
 
 fn key(record: &Record) -> Option<Key> {
     let key = record.about.key.as_deref()?;
@@ -55,8 +60,28 @@ impl Keys {
 
     /// A record was written.
     pub(super) fn learn(&mut self, number: u64, record: &Record) {
-        let Some(key) = key(record) else { return };
-        if self.known.insert(key.clone(), (number, meaning(record))).is_none() {
+        if let Some(key) = key(record) {
+            self.take(key, number, meaning(record));
+        }
+    }
+
+    /// All of them, oldest first.
+    pub(super) fn states(&self) -> impl Iterator<Item = KeyState<'_>> {
+        self.order.iter().filter_map(|key| {
+            let (number, meaning) = self.known.get(key)?;
+            Some(KeyState(Cow::Borrowed(&key.0), Cow::Borrowed(&key.1), *number, digest_text(meaning)))
+        })
+    }
+
+    /// Takes up what was written down, after all that is older.
+    pub(super) fn restore(&mut self, KeyState(who, key, number, meaning): KeyState<'_>) {
+        if let Some(meaning) = Entry::digest_of(&meaning) {
+            self.take((who.into(), key.into()), number, meaning);
+        }
+    }
+
+    fn take(&mut self, key: Key, number: u64, meaning: [u8; 32]) {
+        if self.known.insert(key.clone(), (number, meaning)).is_none() {
             self.order.push_back(key);
         }
         if self.order.len() > KEYS

@@ -5,12 +5,15 @@
 
 use super::{
     LedgerError, LedgerSettings, Number, Receipt,
+    audit::Audit,
     chain::{Chain, Identity},
     entry::Entry,
     keys::{self, Keys, Known},
     medium::{Medium, Sealed},
     projection::{Projection, Projector},
     record::Record,
+    snapshot::Snapshot,
+    snapshots::{self, Snapshots},
 };
 use crate::{clock, telemetry::Metrics};
 use arc_swap::ArcSwapOption;
@@ -125,17 +128,15 @@ pub(super) fn open(
     metrics: &Metrics,
 ) -> Result<(Arc<Shared>, Writer), LedgerError> {
     let medium = Medium::open(&settings.folder, true)?;
-    let projection = Arc::new(Projection::new());
-    let mut projector = Projector::new(projection.clone(), settings.url_entries);
-    let mut keys = Keys::default();
-    let chain = medium.replay(|chain, record| {
+    let Snapshot { chain: known, mut projector, mut keys } = known(&medium, settings);
+    let chain = medium.replay(known, |chain, record| {
         projector.apply(chain.number, record);
         keys.learn(chain.number, record);
     })?;
     let shared = Arc::new(Shared {
         identity: medium.identity(),
         number: AtomicU64::new(chain.number),
-        projection,
+        projection: projector.projection().clone(),
         refusing: ArcSwapOption::empty(),
     });
     let (orders, receiver) = sync_channel(QUEUE);
@@ -147,6 +148,8 @@ pub(super) fn open(
         keys,
         chain,
         state: State::Open(medium),
+        snapshots: Snapshots::new(&settings.folder, settings.snapshot_records, known.number),
+        audit: Audit::of(known),
         tell_head: settings.tell_head,
         tell_at: clock::instant() + settings.tell_head,
         number: metrics.ledger_number.clone(),
@@ -154,11 +157,25 @@ pub(super) fn open(
     };
     log.number.set(chain.number as i64);
     log.ready.set(1);
+    log.snapshots.take_if_due(chain, &shared.projection, &log.keys);
     let thread = std::thread::Builder::new()
         .name("ledger".into())
         .spawn(move || log.run())
         .map_err(LedgerError::io(&settings.folder))?;
     Ok((shared, Writer(Mutex::new(Some((orders, thread))))))
+}
+
+/// What a snapshot knows of the records on the medium, or nothing of none.
+fn known(medium: &Medium, settings: &LedgerSettings) -> Snapshot {
+    let identity = medium.identity();
+    let stands = |chain: &Chain| {
+        chain.identity == identity && medium.holds(chain.number, &chain.digest).unwrap_or_default()
+    };
+    snapshots::usable(&settings.folder, settings.url_entries, stands).unwrap_or_else(|| Snapshot {
+        chain: Chain::new(identity),
+        projector: Projector::new(Arc::new(Projection::new()), settings.url_entries),
+        keys: Keys::default(),
+    })
 }
 
 enum State {
@@ -180,6 +197,9 @@ struct Log {
     /// End of what is acknowledged.
     chain: Chain,
     state: State,
+    snapshots: Snapshots,
+    /// Of what this process took on the word of a snapshot.
+    audit: Option<Audit>,
     /// How often, and when next, the end of the chain is told.
     tell_head: Duration,
     tell_at: Instant,
@@ -199,13 +219,10 @@ impl Log {
     /// Until the way to it is dropped.
     fn run(&mut self) {
         loop {
-            let due = match &self.state {
-                State::Open(_) | State::GivenUp => self.tell_at,
-                State::Refusing { again, .. } => self.tell_at.min(*again),
-            };
-            let order = match self.orders.recv_timeout(due.saturating_duration_since(clock::instant())) {
+            let order = match self.orders.recv_timeout(self.due().saturating_duration_since(clock::instant()))
+            {
                 Ok(order) => order,
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return self.snapshots.finish(),
                 Err(RecvTimeoutError::Timeout) => {
                     self.see_to_what_is_due(clock::instant());
                     continue;
@@ -218,15 +235,41 @@ impl Log {
         }
     }
 
+    /// When there is something to do that nobody orders.
+    fn due(&self) -> Instant {
+        let at = match (&self.state, &self.audit) {
+            (State::Open(_), Some(audit)) => audit.due(),
+            (State::Refusing { again, .. }, _) => *again,
+            (State::Open(_), None) | (State::GivenUp, _) => self.tell_at,
+        };
+        at.min(self.tell_at)
+    }
+
     fn see_to_what_is_due(&mut self, now: Instant) {
         if now >= self.tell_at {
             let Chain { identity, number, .. } = self.chain;
             tracing::info!(%identity, number, digest = self.chain.digest_text(), "the end of the ledger's chain");
             self.tell_at = now + self.tell_head;
         }
-        match self.state {
-            State::Refusing { again, pause } if now >= again => self.reopen(pause),
-            _ => {}
+        match &self.state {
+            State::Refusing { again, pause } if now >= *again => self.reopen(*pause),
+            State::Open(_) => self.audit_some(now),
+            State::Refusing { .. } | State::GivenUp => {}
+        }
+    }
+
+    fn audit_some(&mut self, now: Instant) {
+        let (State::Open(medium), Some(audit)) = (&self.state, &mut self.audit) else { return };
+        if now < audit.due() {
+            return;
+        }
+        match audit.step(medium) {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::info!("the ledger's records before its snapshot are those that were acknowledged");
+                self.audit = None;
+            }
+            Err(error) => self.refuse(error, PAUSE.0),
         }
     }
 
@@ -237,6 +280,7 @@ impl Log {
             Order::GiveUp(done) => {
                 self.shared.refusing.store(Some(Arc::new(LedgerError::HandedOver)));
                 self.ready.set(0);
+                self.snapshots.finish();
                 self.state = State::GivenUp;
                 // whoever asked may have given up himself: then it is taken back
                 let _ = done.send(());
@@ -309,6 +353,7 @@ impl Log {
             self.keys.learn(sealed.chain.number, &write.record);
         }
         self.publish(chain);
+        self.snapshots.take_if_due(chain, &self.shared.projection, &self.keys);
         for (write, sealed) in writes.into_iter().zip(&sealed) {
             let number = Number { identity: sealed.chain.identity, n: sealed.chain.number };
             // whoever asked may be gone: the record stands all the same
@@ -352,6 +397,8 @@ impl Log {
                 tracing::info!(number = chain.number, "the ledger takes records again");
                 self.publish(chain);
                 self.state = State::Open(medium);
+                // all records were read
+                self.audit = None;
                 self.shared.refusing.store(None);
                 self.ready.set(1);
             }
@@ -368,7 +415,7 @@ impl Log {
         let known = self.chain;
         let mut same = known.number == 0;
         let mut more = Vec::new();
-        let chain = medium.replay(|chain, record| {
+        let chain = medium.replay(Chain::new(known.identity), |chain, record| {
             same |= *chain == known;
             if chain.number > known.number {
                 more.push((chain.number, record.clone()));

@@ -91,35 +91,52 @@ impl Medium {
         self.identity
     }
 
-    /// Verifies every record from the first and hands it on; gives the end of the chain.
-    pub(super) fn replay(&self, mut each: impl FnMut(&Chain, &Record)) -> Result<Chain, LedgerError> {
-        let mut chain = Chain::new(self.identity);
+    /// Verifies every record after the end of this chain and hands it on; gives the end of them all.
+    pub(super) fn replay(
+        &self,
+        from: Chain,
+        each: impl FnMut(&Chain, &Record),
+    ) -> Result<Chain, LedgerError> {
         let head = read_head(&self.folder)?;
-        for pair in self.records.iter() {
+        let end = self.walk(from, usize::MAX, each)?;
+        match head {
+            Some((expected, _)) if expected > end.number => {
+                Err(LedgerError::Short { found: end.number, expected })
+            }
+            Some((number, digest)) if !self.holds(number, &digest)? => {
+                Err(LedgerError::Broken(number, Flaw::Altered))
+            }
+            _ => Ok(end),
+        }
+    }
+
+    /// The same for so many records at most, as far as their chain tells.
+    pub(super) fn walk(
+        &self,
+        from: Chain,
+        limit: usize,
+        mut each: impl FnMut(&Chain, &Record),
+    ) -> Result<Chain, LedgerError> {
+        let mut chain = from;
+        for pair in self.records.range((from.number + 1).to_be_bytes()..).take(limit) {
             let (key, value) = pair.into_inner()?;
             let expected = chain.number + 1;
             let broken = |flaw| LedgerError::Broken(expected, flaw);
             let number = u64::from_be_bytes((*key).try_into().map_err(|_| broken(Flaw::Torn))?);
-            let (&format, rest) = value.split_first().ok_or_else(|| broken(Flaw::Torn))?;
-            if format != FORMAT {
-                return Err(broken(Flaw::Unknown));
-            }
-            let (digest, bytes) = rest.split_first_chunk().ok_or_else(|| broken(Flaw::Torn))?;
+            let (digest, bytes) = parts(&value).map_err(broken)?;
             chain = chain
                 .follow(number, digest, bytes)
                 .map_err(|(number, flaw)| LedgerError::Broken(number, flaw))?;
-            if head.is_some_and(|(number, digest)| number == chain.number && digest != chain.digest) {
-                return Err(broken(Flaw::Altered));
-            }
             let record = Record::decode(bytes).map_err(|_| broken(Flaw::Unknown))?;
             each(&chain, &record);
         }
-        match head {
-            Some((expected, _)) if expected > chain.number => {
-                Err(LedgerError::Short { found: chain.number, expected })
-            }
-            _ => Ok(chain),
-        }
+        Ok(chain)
+    }
+
+    /// Whether the record with this number stands here, as the end of a chain with this digest.
+    pub(super) fn holds(&self, number: u64, digest: &Digest) -> Result<bool, LedgerError> {
+        let value = self.records.get(number.to_be_bytes())?;
+        Ok(value.is_some_and(|value| parts(&value).is_ok_and(|(found, _)| found == digest)))
     }
 
     /// Up to `limit` records from this number on, as they stand there; what is told of a chain is for the asker to compute.
@@ -130,7 +147,7 @@ impl Medium {
             let at = from + entries.len() as u64;
             let torn = || LedgerError::Broken(at, Flaw::Torn);
             let number = u64::from_be_bytes((*key).try_into().map_err(|_| torn())?);
-            let (digest, text) = value.get(1..).and_then(<[u8]>::split_first_chunk).ok_or_else(torn)?;
+            let (digest, text) = parts(&value).map_err(|flaw| LedgerError::Broken(at, flaw))?;
             let text =
                 String::from_utf8(text.to_vec()).map_err(|_| LedgerError::Broken(at, Flaw::Unknown))?;
             entries.push(Entry { number, digest: *digest, text });
@@ -159,6 +176,15 @@ impl Medium {
         }
         Ok(())
     }
+}
+
+/// Digest and record of a value.
+fn parts(value: &[u8]) -> Result<(&Digest, &[u8]), Flaw> {
+    let (&format, rest) = value.split_first().ok_or(Flaw::Torn)?;
+    if format != FORMAT {
+        return Err(Flaw::Unknown);
+    }
+    rest.split_first_chunk().ok_or(Flaw::Torn)
 }
 
 /// Takes the lock, or says who may not.

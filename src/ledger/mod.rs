@@ -5,6 +5,7 @@
 //! fill notes [`Ledger::last`] as `born` *before* its request leaves; a stored response is outdated if a record that
 //! covers it is above its `born`. So a purge beats every fill in flight, with no lock between them.
 
+mod audit;
 mod chain;
 mod entry;
 mod error;
@@ -15,6 +16,8 @@ mod medium;
 mod projection;
 mod record;
 mod settings;
+mod snapshot;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
@@ -57,8 +60,9 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the ledger in its folder, or makes one if the folder is absent or empty; verifies the chain from the
-    /// first record and replays it.
+    /// Opens the ledger in its folder, or makes one if the folder is absent or empty; verifies the chain from the last snapshot
+    /// on, or from the first record where there is none, and replays it. What is before a snapshot is verified beside all else:
+    /// where it is flawed, no more records are taken.
     ///
     /// # Errors
     /// [`LedgerError::Held`] if another process has it; [`LedgerError::Broken`] or [`LedgerError::Short`] if a

@@ -9,6 +9,8 @@ pub struct LedgerSettings {
     pub folder: PathBuf,
     /// Url entries kept apart; more are folded into their site's purged number (too much is outdated, never too little).
     pub url_entries: usize,
+    /// Records after which what all of them add up to is written down: a start reads that, and the records since.
+    pub snapshot_records: u64,
     /// How often the end of the chain is told in the log, where it stays if the ledger is altered.
     pub tell_head: Duration,
 }
@@ -18,6 +20,7 @@ impl Default for LedgerSettings {
         LedgerSettings {
             folder: PathBuf::from("ledger"),
             url_entries: 1_000_000,
+            snapshot_records: 100_000,
             tell_head: Duration::from_hours(1),
         }
     }

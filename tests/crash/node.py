@@ -46,6 +46,7 @@ write_queue = "64MiB"
 {disks}
 [ledger]
 folder = "data/ledger"
+snapshot_records = 3
 [control]
 address = "127.0.0.1:{self.control}"
 tokens = "tokens"

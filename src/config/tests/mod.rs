@@ -365,7 +365,12 @@ fn every_setting_can_be_set() {
                 write_queue: 2 << 20,
                 flush_interval: second(4),
             },
-            ledger: LedgerSettings { folder: "/var/ledger".into(), url_entries: 7, tell_head: second(420) },
+            ledger: LedgerSettings {
+                folder: "/var/ledger".into(),
+                url_entries: 7,
+                snapshot_records: 8,
+                tell_head: second(420)
+            },
             log: LogSettings { access: Some("/etc/lectern/access.log".into()) },
             node: NodeSettings {
                 threads: Some(2),

@@ -8,12 +8,19 @@
 //! (in `log.rs`) the ledger's number. A reader goes the other way. Folding raises the site's *purged* before the
 //! entry goes, and a reader looks for the entry before it loads *purged*: it finds one of the two.
 
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub(super) use state::{EntryState, Restoring, SiteState};
+
 use super::record::{About, Purge, Record};
 use crate::{
     clock::{self, unix_millis},
     http_caching::Tags,
 };
 use hashbrown::{DefaultHashBuilder, Equivalent, HashMap};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::VecDeque,
     hash::{BuildHasher, Hash},
@@ -81,8 +88,9 @@ pub enum Covering {
 }
 
 /// The highest records of an entry, above which nothing is outdated by it. 0: none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Numbers {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "[u64; 5]", from = "[u64; 5]")]
+pub(super) struct Numbers {
     hard: u64,
     soft: u64,
     /// When the soft one was asked, milliseconds since the Unix epoch.
@@ -208,8 +216,9 @@ impl Whole {
 }
 
 /// What is purged apart from the rest of its site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
     Url,
     Exact,
     Prefix,
@@ -455,6 +464,11 @@ impl Projector {
         Projector { projection, order: VecDeque::new(), kept: 0, bound }
     }
 
+    /// What it writes, for readers.
+    pub fn projection(&self) -> &Arc<Projection> {
+        &self.projection
+    }
+
     /// Takes in the record with this number. Numbers only grow.
     pub fn apply(&mut self, number: u64, record: &Record) {
         let by = Numbers::of(number, &record.about);
@@ -512,9 +526,7 @@ impl Projector {
         };
         self.order.push_back((number, marks, entry));
         self.kept += usize::from(before.is_none());
-        while self.kept > self.bound {
-            self.fold_oldest();
-        }
+        self.fold();
         // one url purged again and again must not grow the order
         if self.order.len() > 2 * self.bound + SHARDS {
             let projection = &self.projection;
@@ -522,6 +534,12 @@ impl Projector {
                 let shard = projection.shard(entry).read().unwrap_or_else(PoisonError::into_inner);
                 shard.get(entry).is_some_and(|numbers| numbers.highest() == *number)
             });
+        }
+    }
+
+    fn fold(&mut self) {
+        while self.kept > self.bound {
+            self.fold_oldest();
         }
     }
 
@@ -542,7 +560,3 @@ impl Projector {
         self.kept -= 1;
     }
 }
-
-#[cfg(test)]
-#[path = "projection_tests.rs"]
-mod tests;

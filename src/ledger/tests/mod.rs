@@ -1,5 +1,7 @@
 //! The ledger as a whole: what is acknowledged survives, what was altered is named, what fails is refused.
 
+mod snapshots;
+
 use super::{About, Flaw, Identity, Ledger, LedgerError, LedgerSettings, Number, Purge, Record, Subject};
 use crate::{clock, http_caching::Tags, telemetry::Metrics};
 use std::{
@@ -369,9 +371,16 @@ async fn a_flipped_byte_in_the_journal_never_loses_a_record_silently() {
 #[tokio::test]
 async fn random_purges_agree_with_a_simple_model() {
     let mut dice = seed();
-    for bound in [1000, 3] {
+    for (bound, snapshot_records) in [(1000, 1000), (1000, 7), (3, 7)] {
         let dir = tempfile::tempdir().unwrap();
-        let mut ledger = open_with(dir.path(), bound, &Metrics::new()).unwrap();
+        let settings = LedgerSettings {
+            folder: dir.path().into(),
+            url_entries: bound,
+            snapshot_records,
+            ..LedgerSettings::default()
+        };
+        let open = || Ledger::open(&settings, &Metrics::new()).unwrap();
+        let mut ledger = open();
         let identity = ledger.last().identity;
         let mut urls: HashMap<(u64, u64, Option<u64>), u64> = HashMap::new();
         let mut sites: HashMap<u64, u64> = HashMap::new();
@@ -394,7 +403,7 @@ async fn random_purges_agree_with_a_simple_model() {
                 }
                 6 => {
                     drop(ledger);
-                    ledger = open_with(dir.path(), bound, &Metrics::new()).unwrap();
+                    ledger = open();
                 }
                 _ => {}
             }

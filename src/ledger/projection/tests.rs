@@ -270,3 +270,52 @@ fn a_reader_beside_a_fold_finds_the_entry_or_the_site_number() {
         }
     });
 }
+
+/// Taken beside the writer, put together again, and with the records since taken in once more: nothing less is covered.
+#[test]
+fn a_state_taken_while_records_come_covers_what_they_do() {
+    let purge = |n: u64| match n % 5 {
+        0 => of("a", Purge::Site {}),
+        1 => url("a", &format!("/{n}"), None),
+        2 => of("b", Purge::Prefix { path: format!("/{n}") }),
+        3 => soft(of("b", Purge::Tag { tag: n.to_string() }), n),
+        _ => url("c", "/again", Some("q")),
+    };
+    for bound in [4, 1000] {
+        let (projection, mut projector) = projector(bound);
+        (1..=40).for_each(|n| projector.apply(n, &purge(n)));
+        let (mut restoring, mut last) = (super::Restoring::new(), 40);
+        let mut come = |last: &mut u64| {
+            *last += 1;
+            projector.apply(*last, &purge(*last));
+        };
+        let taken: Result<(), ()> = projection.entries(|entry| {
+            restoring.entry(entry);
+            come(&mut last);
+            Ok(())
+        });
+        taken.unwrap();
+        let all: Result<_, ()> = projection.sites(|site| {
+            restoring.site(&site);
+            Ok(())
+        });
+        restoring.all(all.unwrap());
+        let mut restored = restoring.done(bound).unwrap();
+        assert!(last > 40, "nothing came meanwhile");
+        (41..=last).for_each(|n| restored.apply(n, &purge(n)));
+        let restored = restored.projection();
+        for n in 1..=last {
+            let (path, tag) = (format!("/{n}"), n.to_string());
+            for (site, path) in [("a", &*path), ("b", &path), ("c", "/again"), ("c", "/other")] {
+                let tags = tagged(&[&tag], None);
+                let subject = Subject { path, query: Some("q"), tags: &tags, came: UNIX_EPOCH };
+                let before = projection.standing(&projection.marks(site), &subject, n - 1);
+                let after = restored.standing(&restored.marks(site), &subject, n - 1);
+                let less = before.is_covered() && !after.is_covered()
+                    || before == Standing::Outdated && after != Standing::Outdated;
+                assert!(!less, "{site} {path} {n}: {before:?} {after:?}");
+                assert!(bound == 4 || before == after, "{site} {path} {n}: {before:?} {after:?}");
+            }
+        }
+    }
+}
