@@ -6,11 +6,13 @@
 
 mod asked;
 pub mod signed;
+mod small_file;
 
 pub use asked::{
     Answer, Asking, Checks, Digest, Evidence, For, Forget, Known, Learner, NotPut, Shown, Ticket, Turn,
     Waits, Yes, credential, essence, judge,
 };
+pub use small_file::small_file;
 
 use crate::rules::Access;
 use asked::Permit;

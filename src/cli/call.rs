@@ -265,6 +265,11 @@ fn refused_by_tls(error: &ureq::Error) -> Option<&rustls::Error> {
     }
 }
 
+/// The standard library has no kind for a name that cannot be resolved.
+fn is_unresolved(error: &std::io::Error) -> bool {
+    error.to_string().starts_with("failed to lookup address information")
+}
+
 /// No answer, or not whole: before anything was sent nothing was done, after it nobody knows.
 fn unanswered(url: &str, error: &ureq::Error, streams: &mut Streams<'_>) -> Exit {
     use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
@@ -284,7 +289,10 @@ fn unanswered(url: &str, error: &ureq::Error, streams: &mut Streams<'_>) -> Exit
         | Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
             streams.fail(Exit::Unavailable, format_args!("{url}: {error}; nothing was done"))
         }
-        Error::Io(io) if matches!(io.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable) => {
+        Error::Io(io)
+            if matches!(io.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable)
+                || is_unresolved(io) =>
+        {
             streams.fail(Exit::Unavailable, format_args!("{url}: {error}; nothing was done"))
         }
         _ => streams.fail(

@@ -84,6 +84,11 @@ impl Streams<'_> {
         let _ = writeln!(self.out, "{text}");
     }
 
+    /// Says what is to be known beside the answer.
+    fn warn(&mut self, text: std::fmt::Arguments<'_>) {
+        let _ = writeln!(self.err, "lectern: {text}");
+    }
+
     /// Says why the command ends as it does.
     fn fail(&mut self, exit: Exit, text: std::fmt::Arguments<'_>) -> Exit {
         let _ = writeln!(self.err, "lectern: {text}");

@@ -3,10 +3,10 @@
 use super::{Exit, Streams, call::Node};
 use crate::{
     control::{BatchAnswer, Counts, How, ItemResult, PurgeAnswer, PurgeRequest, What},
-    ledger::SETTLE,
+    units::{Span, UnitError},
 };
 use clap::Args;
-use std::{io::Read, path::PathBuf};
+use std::{io::Read, path::PathBuf, time::Duration};
 
 /// It says what always holds: the answer comes when all is in force.
 const PURGES: &str = "/v1/purges?wait=applied";
@@ -43,8 +43,8 @@ pub(super) struct Purge {
     /// Make stale what is covered, not absent: it may serve while a new one is fetched, or while the origin fails.
     #[arg(long)]
     soft: bool,
-    /// Seconds after it in which the origin may still send what is old: what comes in them is kept until their end only.
-    #[arg(long, value_name = "SECONDS", default_value_t = SETTLE)]
+    /// Time after it in which the origin may still send what is old: what comes in it is kept until its end only.
+    #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = settle)]
     settle: u16,
     /// Purge nothing, and tell how many stored responses it would be.
     #[arg(long)]
@@ -57,6 +57,14 @@ pub(super) struct Purge {
     idempotency_key: Option<String>,
     #[command(flatten)]
     node: Node,
+}
+
+/// A whole number of seconds, as the ledger keeps them.
+fn settle(text: &str) -> Result<u16, String> {
+    let Span(span) = text.parse().map_err(|error: UnitError| error.to_string())?;
+    let seconds = u16::try_from(span.as_secs()).ok();
+    let whole = seconds.filter(|seconds| Duration::from_secs((*seconds).into()) == span);
+    whole.ok_or_else(|| format!("it is a whole number of seconds, and {} of them at most", u16::MAX))
 }
 
 impl Purge {

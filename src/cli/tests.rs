@@ -86,7 +86,7 @@ fn node(reload: Result<ReloadSummary, ReloadRefused>) -> Node {
             let told = explained(request, https, client);
             Box::pin(async move { told })
         }),
-        warm: Arc::new(|_, _, _| Box::pin(async { Warmed::fresh() })),
+        warm: Arc::new(|_, _, _| Box::pin(async { Warmed::fresh(false) })),
         not_ready: Arc::new(Vec::new),
         notes: Arc::new(Vec::new),
     };
@@ -257,8 +257,16 @@ fn exit_code_0_means_in_force() {
         let record: serde_json::Value = serde_json::from_str(&entries[0].text).unwrap();
         assert_eq!((&record["kind"], &record["who"]), (&kind.into(), &"pipeline".into()), "{args:?}");
         assert_eq!(record.get("soft").is_some(), args.contains(&"--soft"), "{args:?}");
+        assert_eq!(record["settle"], 30, "{args:?}");
     }
-    assert_eq!(node.ledger.last().n, 10);
+    for (number, (settle, kept)) in (11..).zip([("2m", Some(120)), ("0s", None)]) {
+        let (exit, _, err) = purge(&node.url, &node.token_file, &["--all", "--settle", settle]);
+        assert_eq!(exit, Exit::Done, "{err}");
+        let entries = node.runtime.block_on(node.ledger.entries(number, 1)).unwrap();
+        let record: serde_json::Value = serde_json::from_str(&entries[0].text).unwrap();
+        assert_eq!(record.get("settle").and_then(serde_json::Value::as_u64), kept);
+    }
+    assert_eq!(node.ledger.last().n, 12);
 }
 
 #[test]
@@ -387,7 +395,9 @@ fn every_failure_has_its_exit_code_and_says_why() {
     let cut = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"applied\":true");
     let silent = answering(b"");
     let good = "https://lms.example/a";
-    let table: [(&str, &Path, &[&str], Exit, &str); 20] = [
+    // a label that is too long is a name that no server need be asked about
+    let unresolved = format!("http://{}.example:9180", "a".repeat(64));
+    let table: [(&str, &Path, &[&str], Exit, &str); 24] = [
         (url, token, &[], Exit::Usage, "--prefix"),
         (url, token, &[good, "--site", "lms"], Exit::Usage, "one of --site"),
         (url, token, &["--all", "--scope", "themes"], Exit::Usage, "one of --site"),
@@ -404,6 +414,10 @@ fn every_failure_has_its_exit_code_and_says_why() {
         (url, token, &["https://nobody.example/"], Exit::Data, "nobody.example"),
         (url, token, &["/a"], Exit::Data, "https://"),
         (&nobody, token, &[good], Exit::Unavailable, "nothing was done"),
+        (&unresolved, token, &[good], Exit::Unavailable, "nothing was done"),
+        (url, token, &[good, "--settle", "30"], Exit::Usage, "as in \"10s\""),
+        (url, token, &[good, "--settle", "1500ms"], Exit::Usage, "whole number of seconds"),
+        (url, token, &[good, "--settle", "19h"], Exit::Usage, "65535"),
         (&html, token, &[good], Exit::Unavailable, "--control"),
         (&other, token, &[good], Exit::Unavailable, "302"),
         (&cut, token, &[good], Exit::Temporary, "ask again"),

@@ -51,7 +51,7 @@ impl Warm {
                 }
                 match serde_json::from_str(line) {
                     Ok(WarmLine::Url { url, warmed }) => {
-                        all.count(warmed.result);
+                        all.count(&warmed);
                         bar.one_more();
                         if !self.json && !is_stored(warmed.result) {
                             streams.say(format_args!("{}", told(&url, &warmed)));
@@ -107,9 +107,14 @@ fn told(url: &str, warmed: &Warmed) -> String {
 }
 
 fn summary(all: &WarmCounts, json: bool, streams: &mut Streams<'_>) -> Exit {
-    let WarmCounts { fresh, warmed, not_stored, refused, failed } = *all;
+    let WarmCounts { fresh, warmed, not_stored, refused, failed, settling } = *all;
     if !json {
         streams.say(format_args!("stored: {} ({fresh} were fresh already)", fresh + warmed));
+    }
+    if settling > 0 {
+        streams.warn(format_args!(
+            "{settling} of them only until a purge before it has settled: warm up again then, or purge with --settle 0s"
+        ));
     }
     match (failed, not_stored + refused) {
         (0, 0) => Exit::Done,

@@ -5,23 +5,15 @@ use super::{
     reader::{Place, Placed, Section},
 };
 use crate::{
-    access::{credential, signed},
+    access::{credential, signed, small_file},
     rules::{Access, Match, Policy, Signed, SignedKind, SigningKey},
 };
-use std::{
-    fs,
-    ops::RangeInclusive,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{ops::RangeInclusive, path::PathBuf, sync::Arc, time::Duration};
 
 /// Bounds of how much two clocks may differ.
 const TOLERANCE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(600);
 /// How much they may differ if nothing is said.
 const TOLERATED: Duration = Duration::from_secs(30);
-/// Longest file of keys, bytes.
-const LONGEST_KEYS: u64 = 1 << 20;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Asks {
@@ -118,7 +110,7 @@ fn keys(section: &Section<'_>, kind: Option<SignedKind>) -> Option<Vec<SigningKe
     }
     let Placed { value: path, place } = section.path("keys")?;
     let error = |wrong: String, right: &str| section.reader.error(&place, wrong, right);
-    let text = match text(&path) {
+    let text = match small_file(&path) {
         Ok(text) => text,
         Err(why) => {
             error(format!("{} cannot be read: {why}", path.display()), "write the path of a JWK Set");
@@ -142,20 +134,11 @@ fn keys(section: &Section<'_>, kind: Option<SignedKind>) -> Option<Vec<SigningKe
 /// worth a warning.
 pub(super) fn service_credential(section: &Section<'_>) -> Option<PathBuf> {
     let Placed { value: path, place } = section.path("service_credential")?;
-    if let Err(why) = text(&path).and_then(|text| credential(&text)) {
+    if let Err(why) = small_file(&path).and_then(|text| credential(&text)) {
         let right = "without it no warm-up gets what the LMS is asked about; see docs/warm-up.md";
         section.reader.warning(&place, format!("{} cannot be used: {why}", path.display()), right);
     }
     Some(path)
-}
-
-/// The text of a regular file: what never ends is none.
-fn text(path: &Path) -> Result<String, String> {
-    let about = fs::metadata(path).map_err(|why| why.to_string())?;
-    if !about.is_file() || about.len() > LONGEST_KEYS {
-        return Err("it is no file, or longer than 1MiB".to_owned());
-    }
-    fs::read_to_string(path).map_err(|why| why.to_string())
 }
 
 /// What is allowed key by key, but lets in who should not be.

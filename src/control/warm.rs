@@ -94,12 +94,16 @@ pub struct WarmCounts {
     pub refused: usize,
     /// Could not be fetched.
     pub failed: usize,
+    /// Of those that are stored: only until a purge has settled.
+    #[serde(default)]
+    pub settling: usize,
 }
 
 impl WarmCounts {
     /// Counts one more.
-    pub fn count(&mut self, result: WarmResult) {
-        *match result {
+    pub fn count(&mut self, warmed: &Warmed) {
+        self.settling += usize::from(warmed.settles());
+        *match warmed.result {
             WarmResult::Fresh => &mut self.fresh,
             WarmResult::Warmed => &mut self.warmed,
             WarmResult::NotStored => &mut self.not_stored,
@@ -162,7 +166,7 @@ pub(super) async fn warm(
     let lines = warmed.chain(stream::once(async { None })).scan(WarmCounts::default(), move |done, next| {
         let line = match next {
             Some((url, warmed)) => {
-                done.count(warmed.result);
+                done.count(&warmed);
                 WarmLine::Url { url, warmed }
             }
             None => {

@@ -11,6 +11,7 @@ use crate::{
         route::{self, Sender},
     },
     http_caching::status_field::CACHE_STATUS,
+    ledger::Standing,
     response::{Account, Arrival, Body, WarmResult, Warmed},
 };
 use http::{HeaderMap, HeaderValue, Request, Response, header};
@@ -35,8 +36,8 @@ impl Edge {
             Ok(visit) => visit,
             Err(why) => return Warmed::refused(why),
         };
-        if self.would_serve(&mut looks).await {
-            return Warmed::fresh();
+        if let Some(settles) = self.would_serve(&mut looks).await {
+            return Warmed::fresh(settles);
         }
         let mut goes = match self.warm_visit(&request, &from) {
             Ok(visit) => visit,
@@ -45,10 +46,13 @@ impl Edge {
         goes.account.tell();
         let read = read(self.respond(goes).await).await;
         looks.account.time = clock::now();
-        match read.result {
-            // What came is one thing, what the next learner finds another.
-            WarmResult::NotStored if self.would_serve(&mut looks).await => read.stored(),
-            _ => read,
+        if read.result == WarmResult::Failed {
+            return read;
+        }
+        // What came is one thing, what the next learner finds another.
+        match self.would_serve(&mut looks).await {
+            Some(settles) => read.stored(settles),
+            None => read,
         }
     }
 
@@ -80,11 +84,13 @@ impl Edge {
         Ok(Box::new(Visit::new(parts, None, route, account, peer)))
     }
 
-    /// Whether the next learner who may have it is answered from what is stored, whole.
-    async fn would_serve(&self, visit: &mut Visit) -> bool {
+    /// If the next learner who may have it is answered from what is stored, whole: whether only until a purge has settled.
+    async fn would_serve(&self, visit: &mut Visit) -> Option<bool> {
         match self.look_anywhere(visit).await {
-            Found::Serves { stored, refresh: false, .. } => self.0.tiers.has(&stored.body).await,
-            _ => false,
+            Found::Serves { stored, refresh: false, .. } if self.0.tiers.has(&stored.body).await => {
+                Some(matches!(self.recorded(visit, &stored), Standing::Settling { .. }))
+            }
+            _ => None,
         }
     }
 }
@@ -94,9 +100,7 @@ async fn credential(visit: &Visit) -> Result<HeaderMap, Refused> {
     let site = &visit.route.site;
     let path = site.service_credential.as_ref().ok_or("no-credential")?;
     let reads = path.clone();
-    let read = tokio::task::spawn_blocking(move || {
-        std::fs::read_to_string(reads).map_err(|error| error.to_string())
-    });
+    let read = tokio::task::spawn_blocking(move || access::small_file(&reads));
     let text = read.await.unwrap_or_else(|error| Err(error.to_string()));
     text.and_then(|text| access::credential(&text)).map_err(|error| {
         tracing::warn!(site = &*site.name, path = %path.display(), error, "the service credential cannot be used");

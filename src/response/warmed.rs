@@ -30,16 +30,17 @@ pub struct Warmed {
     pub status: Option<u16>,
     /// Body bytes read.
     pub bytes: u64,
-    /// Why it is not stored, in a fixed word where the edge knows one.
+    /// Why it is not stored, in a fixed word where the edge knows one. Of what is stored `settling`: only until the end of the time
+    /// in which a purge before it settles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "set-cookie")]
     pub why: Option<String>,
 }
 
 impl Warmed {
-    /// It was there.
-    pub fn fresh() -> Warmed {
-        Warmed { result: WarmResult::Fresh, status: None, bytes: 0, why: None }
+    /// It was there; `settles`: only until a purge has settled.
+    pub fn fresh(settles: bool) -> Warmed {
+        Warmed { result: WarmResult::Fresh, status: None, bytes: 0, why: only(settles) }
     }
 
     /// Nothing was fetched, and why.
@@ -47,9 +48,18 @@ impl Warmed {
         Warmed { result: WarmResult::Refused, status: None, bytes: 0, why: Some(why.to_owned()) }
     }
 
-    /// It is stored after all.
+    /// It is stored after all; `settles`: only until a purge has settled.
     #[must_use]
-    pub fn stored(self) -> Warmed {
-        Warmed { result: WarmResult::Warmed, why: None, ..self }
+    pub fn stored(self, settles: bool) -> Warmed {
+        Warmed { result: WarmResult::Warmed, why: only(settles), ..self }
     }
+
+    /// Whether it is stored only until a purge has settled.
+    pub fn settles(&self) -> bool {
+        matches!(self.result, WarmResult::Fresh | WarmResult::Warmed) && self.why.is_some()
+    }
+}
+
+fn only(settles: bool) -> Option<String> {
+    settles.then(|| "settling".to_owned())
 }

@@ -79,7 +79,10 @@ async fn a_class_finds_warm_what_the_service_account_was_let_in_to() {
         );
         assert!(moodle.origin.last(target).field("cookie").unwrap().starts_with("MoodleSession=services"));
     }
-    assert_eq!(done, json!({"fresh": 0, "warmed": 3, "not-stored": 0, "refused": 0, "failed": 0}));
+    assert_eq!(
+        done,
+        json!({"fresh": 0, "warmed": 3, "not-stored": 0, "refused": 0, "failed": 0, "settling": 0})
+    );
     let sent: Vec<_> = targets.iter().map(|target| moodle.origin.sent(target)).collect();
 
     let student = moodle.signs_in("student");
@@ -102,7 +105,12 @@ async fn what_is_stored_is_not_fetched_again_and_what_was_purged_is() {
     assert_eq!(warm_one(&edge, SCRIPT).await, ("fresh".into(), None, None));
     assert_eq!(moodle.origin.hits(SCRIPT), 1);
     edge.purge(&url(SCRIPT)).await;
-    assert_eq!(warm_one(&edge, SCRIPT).await.0, "warmed");
+    let settling = Some("settling".to_owned());
+    assert_eq!(warm_one(&edge, SCRIPT).await, ("warmed".into(), Some(200), settling.clone()));
+    assert_eq!(warm_one(&edge, SCRIPT).await, ("fresh".into(), None, settling));
+    let (code, told, warned) = exit(&edge.run(&["warm", &url(SCRIPT)]).await);
+    assert_eq!((code, &*told), (Some(0), "stored: 1 (1 were fresh already)\n"));
+    assert!(warned.contains("1 of them only until a purge before it has settled"), "{warned}");
     let seen = moodle.origin.last(SCRIPT);
     assert!(moodle.origin.hits(SCRIPT) == 2 && seen.field("if-none-match").is_none());
     edge.outcomes("miss", 2).await;
@@ -141,6 +149,9 @@ async fn without_a_credential_of_use_the_lms_is_not_asked() {
     edge.says("the service credential cannot be used").await;
     assert!(edge.said().iter().all(|line| !line.contains("abc")));
     fs::remove_file(folder.path().join("service")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", folder.path().join("service")).unwrap();
+    assert_eq!(warm_one(&edge, ENTRY).await.2.as_deref(), Some("unusable-credential"), "it has no end");
+    fs::remove_file(folder.path().join("service")).unwrap();
     assert_eq!(warm_one(&edge, ENTRY).await.2.as_deref(), Some("unusable-credential"));
     assert!(moodle.origin.requests().is_empty());
     assert_eq!(edge.metric("lectern_requests_total", &[]).await, 0.0, "nothing came of it");
@@ -166,7 +177,10 @@ async fn each_url_is_told_what_it_came_to() {
     assert_eq!((told[2].0, lines[2].1["status"].as_u64()), ("failed", Some(503)));
     assert_eq!(told[3].0, "failed");
     assert_eq!(told[4..], [("refused", Some("pass")), ("refused", Some("rule"))]);
-    assert_eq!(done, json!({"fresh": 0, "warmed": 1, "not-stored": 1, "refused": 2, "failed": 2}));
+    assert_eq!(
+        done,
+        json!({"fresh": 0, "warmed": 1, "not-stored": 1, "refused": 2, "failed": 2, "settling": 0})
+    );
     assert_eq!((origin.hits("/passed/a"), origin.hits("/no/a")), (0, 0));
     edge.get("/stored").await.expect_body(200, "a");
     edge.outcomes("hit", 1).await;

@@ -106,7 +106,7 @@ fn node_pausing(rate: Rate, shapes: Vec<Shape>, pause: Duration) -> Node {
             };
             Box::pin(async move { told })
         }),
-        warm: Arc::new(|_, _, _| Box::pin(async { Warmed::fresh() })),
+        warm: Arc::new(|_, _, _| Box::pin(async { Warmed::fresh(false) })),
         not_ready: {
             let reasons = reasons.clone();
             Arc::new(move || reasons.lock().unwrap().clone())
