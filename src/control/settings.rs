@@ -25,7 +25,7 @@ impl Default for ControlSettings {
             address: SocketAddr::from(([127, 0, 0, 1], 9180)),
             tokens: None,
             rate: Rate::default(),
-            whole_purge_pause: Duration::ZERO,
+            whole_purge_pause: Duration::from_secs(10),
             shapes: Vec::new(),
         }
     }

@@ -50,6 +50,7 @@ snapshot_records = 3
 [control]
 address = "127.0.0.1:{self.control}"
 tokens = "tokens"
+whole_purge_pause = "0s"
 [[listener]]
 name = "web"
 address = "127.0.0.1:{self.port}"

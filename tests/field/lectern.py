@@ -107,7 +107,6 @@ tls = {{ certificates = {quoted(self.certificates)}, default = "edge"{minimum} }
 [control]
 address = "{self.control[0]}:{self.control[1]}"
 tokens = {quoted(tokens)}
-whole_purge_pause = "10s"
 
 [ledger]
 folder = {quoted(os.path.join(self.tmp, 'ledger'))}

@@ -364,6 +364,38 @@ async fn the_end_of_the_chain_is_told_in_the_log_as_the_ledger_has_it() {
     assert!(String::from_utf8_lossy(&export.stdout).contains(&digest), "{told} {export:?}");
 }
 
+/// A script that runs wild does not empty the cache again and again: what is refused is never taken for done.
+#[tokio::test]
+async fn g22_everything_is_purged_once_in_ten_seconds_and_whoever_asks_again_is_told_so() {
+    let origin = Origin::start().await;
+    let version = versioned(&origin, "/page");
+    let edge = Edge::with(&(four_sites(&origin) + "[control]\nwhole_purge_pause = \"10s\"\n")).await;
+    let ask = Request::get("/page").host("a.example");
+    edge.ask(&ask).await.expect(200);
+    version.store(2, SeqCst);
+    edge.purge_site("a").await;
+    assert_eq!(version_of(&edge.ask(&ask).await), 2);
+    version.store(3, SeqCst);
+    let whole = json!({"kind": "site", "site": "a", "settle": 0});
+    let refused = edge.control("POST", "/v1/purges", &whole.to_string()).await.expect(429);
+    let wait: u64 = refused.field("retry-after").unwrap().parse().unwrap();
+    assert!((1..=10).contains(&wait), "{refused}");
+    assert!(refused.text().contains("too-soon"), "{refused}");
+    assert_eq!((version_of(&edge.ask(&ask).await), origin.hits("/page")), (2, 2), "nothing was purged");
+    assert_eq!(ledger_number(&edge).await, 1.0);
+    // What is not everything of the same is not concerned.
+    let others = [
+        json!({"kind": "site", "site": "b"}),
+        json!({"kind": "site", "site": "a", "soft": true}),
+        json!({"kind": "url", "url": "http://a.example/page"}),
+    ];
+    for other in others {
+        edge.control("POST", "/v1/purges", &other.to_string()).await.expect(200);
+    }
+    assert_eq!(version_of(&edge.ask(&ask).await), 3);
+    assert_eq!(ledger_number(&edge).await, 4.0);
+}
+
 /// What a ledger's folder is worth that was taken back from a backup, or lost: nothing purged comes back, and a purge is none less.
 #[tokio::test]
 async fn after_a_lost_or_restored_ledger_nothing_purged_comes_back_and_purges_are_in_force() {
