@@ -2,7 +2,10 @@
 
 use super::reader::{Placed, Section};
 use crate::{
-    origin::{HostField, OriginHttp, OriginSettings, OriginTimeouts, OriginTls},
+    origin::{
+        Balance, CheckSettings, HostField, OriginCertificate, OriginHttp, OriginSettings, OriginTimeouts,
+        OriginTls,
+    },
     rules::normalise,
 };
 use http::HeaderValue;
@@ -17,6 +20,17 @@ const PATIENCE: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..
 const ADDRESS_AGE: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(86_400);
 
+/// Bounds of the time between two rounds of checks.
+const CHECK: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+const OPEN_LONGEST: Duration = Duration::from_secs(3600);
+/// Bounds of the time that a front which failed is left alone.
+const OPEN: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=OPEN_LONGEST;
+const BALANCES: &[(&str, Balance)] = &[
+    ("round-robin", Balance::RoundRobin),
+    ("least-in-flight", Balance::LeastInFlight),
+    ("consistent", Balance::Consistent),
+];
+
 pub(super) fn origin(section: Section<'_>) -> Option<OriginSettings> {
     let name = section.required("name", "a name that sites can use")?.value;
     let given = section.texts("servers");
@@ -26,7 +40,7 @@ pub(super) fn origin(section: Section<'_>) -> Option<OriginSettings> {
     }
     let tls = match section.value("tls") {
         Some(Placed { value: DeValue::Boolean(wanted), .. }) => {
-            wanted.then_some(OriginTls { sni: None, ca: None })
+            wanted.then_some(OriginTls { sni: None, ca: None, certificate: None })
         }
         _ => section.table("tls").map(tls),
     };
@@ -48,12 +62,21 @@ pub(super) fn origin(section: Section<'_>) -> Option<OriginSettings> {
         name: default.name,
         servers: default.servers,
         tls,
-        host: section.text("host").and_then(|text| host(&section, &text)).unwrap_or_default(),
+        host: section
+            .text("host")
+            .and_then(|text| host(&section, &text))
+            .map_or(HostField::Pass, HostField::Set),
         http: section.choice("http", &[("1.1", OriginHttp::H1), ("2", OriginHttp::H2)]).unwrap_or_default(),
         timeouts: section.table("timeouts").map(timeouts).unwrap_or_default(),
         dns_floor: floor,
         dns_ceiling: ceiling,
         dns_servers: section.all_parsed("dns_servers", "address and port, as in \"10.0.0.53:53\""),
+        balance: section.choice("balance", BALANCES).unwrap_or(default.balance),
+        check: section.table("check").and_then(check),
+        failures: section.count("failures", 0..=1_000_000).unwrap_or(default.failures),
+        open_max: section.span("open_max", OPEN).unwrap_or(default.open_max),
+        slow_start: section.span("slow_start", Duration::ZERO..=OPEN_LONGEST).unwrap_or(default.slow_start),
+        retry_percent: section.count("retry_percent", 0..=100).unwrap_or(default.retry_percent),
         in_flight: section.count("in_flight", 1..=1_000_000).unwrap_or(default.in_flight),
         checks: section.count("checks", 1..=1_000_000).unwrap_or(default.checks),
         queue: section.count("queue", 0..=10_000_000).unwrap_or(default.queue),
@@ -77,16 +100,15 @@ fn server(section: &Section<'_>, text: &Placed<&str>) -> Option<(String, u16)> {
     read
 }
 
-fn host(section: &Section<'_>, text: &Placed<&str>) -> Option<HostField> {
+fn host(section: &Section<'_>, text: &Placed<&str>) -> Option<HeaderValue> {
     let read = normalise::host(text.value, false)
         .map_err(|why| why.to_string())
         .and_then(|_| HeaderValue::from_str(text.value).map_err(|why| why.to_string()));
-    read.map(HostField::Set)
-        .inspect_err(|why| {
-            let right = "write the name to send, or leave the key out to send the client's";
-            section.reader.error(&text.place, format!("`{}`: {why}", text.value), right);
-        })
-        .ok()
+    read.inspect_err(|why| {
+        let right = "write the name to send, or leave the key out to send the client's";
+        section.reader.error(&text.place, format!("`{}`: {why}", text.value), right);
+    })
+    .ok()
 }
 
 fn tls(section: Section<'_>) -> OriginTls {
@@ -98,9 +120,41 @@ fn tls(section: Section<'_>) -> OriginTls {
         }
         name.map(|name| name.into_owned())
     });
-    let tls = OriginTls { sni, ca: section.existing_path("ca") };
+    let (chain, key) = (section.existing_path("certificate"), section.existing_path("key"));
+    if let [Some(alone), None] | [None, Some(alone)] =
+        [("certificate", &chain), ("key", &key)].map(|(name, path)| path.as_ref().map(|_| name))
+        && let Some(value) = section.value(alone)
+    {
+        let right = "set both `certificate` and `key`, or neither";
+        section.reader.error(&value.place, format!("`{alone}` stands alone"), right);
+    }
+    let certificate = chain.zip(key).map(|(chain, key)| OriginCertificate { chain, key });
+    let tls = OriginTls { sni, ca: section.existing_path("ca"), certificate };
     section.finish();
     tls
+}
+
+fn check(section: Section<'_>) -> Option<CheckSettings> {
+    let path = section.required("path", "a path that each front answers, as in \"/login\"");
+    let valid = |text: &&Placed<&str>| {
+        text.value.starts_with('/') && text.value.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    if let Some(text) = path.as_ref().filter(|text| !valid(text)) {
+        let right = "write path and query as they are sent, as in \"/login\"";
+        section.reader.error(&text.place, format!("`{}` is no path", text.value), right);
+    }
+    let default = CheckSettings::new(path.as_ref().map_or("/", |text| text.value));
+    let check = CheckSettings {
+        host: section.text("host").and_then(|text| host(&section, &text)),
+        status: section.count("status", 200..=599).unwrap_or(default.status),
+        interval: section.span("interval", CHECK).unwrap_or(default.interval),
+        timeout: section.span("timeout", PATIENCE).unwrap_or(default.timeout),
+        rise: section.count("rise", 1..=1000).unwrap_or(default.rise),
+        fall: section.count("fall", 1..=1000).unwrap_or(default.fall),
+        path: default.path,
+    };
+    section.finish();
+    path.is_some().then_some(check)
 }
 
 fn timeouts(section: Section<'_>) -> OriginTimeouts {

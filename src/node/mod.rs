@@ -169,10 +169,12 @@ pub fn run(file: PathBuf, config: Config, upgrade: bool) -> anyhow::Result<()> {
 }
 
 impl Node {
-    /// What is done once a second: the tiers apply what they put off, and the gauges that nobody else moves are told.
+    /// What is done once a second: the tiers apply what they put off, the fronts of origins are looked after, and the gauges that
+    /// nobody else moves are told.
     fn tend(&self) {
         let parts = self.edge.parts();
         parts.tiers.tend();
+        self.origins.load().values().for_each(|origin| origin.tend());
         parts.accounts.metrics.bytes_handed.set(bytes_handed() as i64);
     }
 

@@ -10,7 +10,7 @@
 //! - a connection goes back only after the protocol's own end of the answer and of the request, for the
 //!   time the origin's `Keep-Alive` names if that is shorter than ours.
 
-use super::{Data, OriginError, Phase, endpoint::Endpoint, line::Line};
+use super::{Data, OriginError, Phase, endpoint::Endpoint, front::Load, line::Line};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use pingora::{
@@ -44,6 +44,9 @@ pub(super) struct Session {
     wire: Option<Wire>,
     reused: bool,
     idle: Duration,
+    /// Its connection may serve others after it.
+    shared: bool,
+    _load: Load,
 }
 
 enum Wire {
@@ -54,6 +57,7 @@ enum Wire {
 impl Session {
     /// A connection to `endpoint`, from the pool or new.
     pub(super) async fn open(endpoint: Arc<Endpoint>, wanted: Wanted) -> Result<Session, OriginError> {
+        let load = endpoint.front().load();
         let connector = endpoint.connector();
         let h2 = endpoint.wants_h2() && !wanted.upgrade;
         let peer = endpoint.peer(wanted.upgrade);
@@ -78,11 +82,31 @@ impl Session {
         if let Some(wire) = &mut wire {
             wire.set_timeouts(None, times.write_timeout);
         }
-        Ok(Session { endpoint, wire, reused, idle })
+        Ok(Session { endpoint, wire, reused, idle, shared: true, _load: load })
+    }
+
+    /// Its connection ends with it.
+    pub(super) fn alone(mut self) -> Session {
+        self.shared = false;
+        self
+    }
+
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
     }
 
     pub(super) fn server(&self) -> SocketAddr {
         self.endpoint.address()
+    }
+
+    /// Tells the front how its request went: whether the head of the answer came.
+    pub(super) fn tell_front(&self, heard: Result<(), OriginError>) {
+        match heard {
+            Ok(()) => self.endpoint.front().succeeded(),
+            // Closed while nobody used it, as all servers do after a while.
+            Err(OriginError::Closed) if self.reused => {}
+            Err(error) => self.endpoint.front().failed(error),
+        }
     }
 
     /// Was it taken from the pool?
@@ -196,9 +220,13 @@ impl Session {
         }
     }
 
+    fn may_be_shared(&self) -> bool {
+        self.shared && !self.endpoint.is_removed()
+    }
+
     /// The answer and the request came to their ends: the connection may serve another.
     pub(super) fn release(mut self) {
-        let keep = !self.endpoint.is_removed() && tokio::runtime::Handle::try_current().is_ok();
+        let keep = self.may_be_shared() && tokio::runtime::Handle::try_current().is_ok();
         if let Some(Wire::H1(mut session, line)) = self.wire.take_if(|wire| matches!(wire, Wire::H1(..))) {
             let idle = self.idle.min(session.resp_header().and_then(named_idle).unwrap_or(Duration::MAX));
             session.respect_keepalive();
@@ -218,7 +246,7 @@ impl Drop for Session {
         if let Some(Wire::H2(session)) = self.wire.take()
             && tokio::runtime::Handle::try_current().is_ok()
         {
-            if self.endpoint.is_removed() {
+            if !self.may_be_shared() {
                 session.conn.mark_shutdown();
             }
             self.endpoint.connector().release_http_session(

@@ -1,23 +1,23 @@
 //! One address of a server: how it is connected to, whom it must prove to be, which pool is its own.
 
-use super::{OriginConfigError, OriginError, OriginHttp, OriginSettings, Phase};
-use crate::clock;
+use super::{
+    OriginConfigError, OriginError, OriginHttp, OriginSettings, OriginTls, Phase, front::Front, identity,
+};
+use crate::telemetry::FrontSeries;
 use pingora::{
     Error as PingoraError,
     connectors::{ConnectorOptions, http::v2::Connector},
-    protocols::{ALPN, TcpKeepalive, tls::CaType},
+    protocols::{ALPN, TcpKeepalive},
     upstreams::peer::{HttpPeer, Peer},
-    utils::tls::{WrappedX509, parse_x509},
 };
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls::pki_types::ServerName;
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    path::Path,
     sync::{
         Arc, LazyLock, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Idle connections kept by this process, all origins together.
@@ -48,36 +48,51 @@ fn connector(ca_file: Option<String>) -> Connector {
     Connector::new(Some(options))
 }
 
-/// One address of a server.
+/// What all addresses of one server have in common.
+pub(super) struct Template {
+    connector: &'static Connector,
+    /// Its name and port, as configured.
+    name: String,
+    peer: HttpPeer,
+    http1: HttpPeer,
+    settings: Arc<OriginSettings>,
+    series: FrontSeries,
+}
+
+/// One address of a server: a front.
 pub(super) struct Endpoint {
     connector: &'static Connector,
     address: SocketAddr,
+    name: String,
     peer: HttpPeer,
     /// For upgrades, which only HTTP/1.1 has.
     http1: HttpPeer,
-    failed: Mutex<Option<Instant>>,
+    front: Front,
+    /// Why its last check failed.
+    noted: Mutex<String>,
     removed: AtomicBool,
 }
 
-impl Endpoint {
-    /// What all addresses of the server `host` have in common; the address itself is a placeholder.
-    pub(super) fn template(
-        settings: &OriginSettings,
+impl Template {
+    /// The server `host`.
+    pub(super) fn new(
+        settings: &Arc<OriginSettings>,
+        series: &FrontSeries,
         host: &str,
         port: u16,
-    ) -> Result<Endpoint, OriginConfigError> {
+    ) -> Result<Template, OriginConfigError> {
+        // A placeholder.
         let address = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+        let name = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let mut sni = String::new();
-        let mut authorities = None;
-        if let Some(tls) = &settings.tls {
-            host.clone_into(&mut sni);
-            if let Some(name) = &tls.sni {
-                name.clone_into(&mut sni);
-            }
+        let (mut authorities, mut certificate) = (None, None);
+        if let Some(OriginTls { sni: name, ca, certificate: shown }) = &settings.tls {
+            name.as_deref().unwrap_or(host).clone_into(&mut sni);
             if !matches!(ServerName::try_from(sni.as_str()), Ok(ServerName::DnsName(_))) {
                 return Err(OriginConfigError::NoServerName(format!("{host}:{port}")));
             }
-            authorities = tls.ca.as_deref().map(read_authorities).transpose()?;
+            authorities = ca.as_deref().map(identity::authorities).transpose()?;
+            certificate = shown.as_ref().map(identity::certificate).transpose()?;
         }
         let mut connector = &*BARE;
         if settings.tls.is_some() && authorities.is_none() {
@@ -87,6 +102,7 @@ impl Endpoint {
         let mut peer = HttpPeer::new(address, settings.tls.is_some(), sni);
         let times = &settings.timeouts;
         peer.options.ca = authorities;
+        peer.client_cert_key = certificate;
         peer.options.connection_timeout = Some(times.connect);
         peer.options.total_connection_timeout = Some(times.handshake.max(times.connect));
         peer.options.read_timeout = Some(times.body);
@@ -109,11 +125,11 @@ impl Endpoint {
             (OriginHttp::H2, Some(_)) => ALPN::H2H1,
             (OriginHttp::H2, None) => ALPN::H2,
         };
-        let (failed, removed) = (Mutex::new(None), AtomicBool::new(false));
-        Ok(Endpoint { connector, address, peer, http1, failed, removed })
+        let (settings, series) = (settings.clone(), series.clone());
+        Ok(Template { connector, name, peer, http1, settings, series })
     }
 
-    /// This template at `address`, with a pool of its own.
+    /// The front at `address`, with a pool of its own.
     pub(super) fn at(&self, address: SocketAddr) -> Endpoint {
         let group = GROUP.fetch_add(1, Ordering::Relaxed);
         let placed = |peer: &HttpPeer| {
@@ -125,24 +141,40 @@ impl Endpoint {
         Endpoint {
             connector: self.connector,
             address,
+            name: self.name.clone(),
             peer: placed(&self.peer),
             http1: placed(&self.http1),
-            failed: Mutex::new(None),
+            front: Front::new(address, &self.settings, self.series.of(address)),
+            noted: Mutex::default(),
             removed: AtomicBool::new(false),
         }
     }
+}
 
+impl Endpoint {
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(super) fn failed_now(&self) {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock::instant());
+    /// The server's name and port, as configured.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
-    pub(super) fn failed_within(&self, span: Duration, now: Instant) -> bool {
-        let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.is_some_and(|at| now.saturating_duration_since(at) < span)
+    /// How it does.
+    pub(super) fn front(&self) -> &Front {
+        &self.front
+    }
+
+    /// Its check failed.
+    pub(super) fn note(&self, why: &str) {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        why.clone_into(&mut noted);
+    }
+
+    /// Why its last check failed.
+    pub(super) fn noted(&self) -> String {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The address is gone: its idle connections are closed, busy ones are not kept when they end.
@@ -184,22 +216,4 @@ impl Endpoint {
         tracing::debug!(server = %self.address, %error, word = meaning.word(), "an exchange failed");
         meaning
     }
-}
-
-/// A file of authorities, read and checked before Pingora, which would panic on a bad one.
-fn read_authorities(path: &Path) -> Result<Arc<CaType>, OriginConfigError> {
-    let bad = |why: String| OriginConfigError::Authorities(path.to_owned(), why);
-    let mut found = Vec::new();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| bad(error.to_string()))? {
-        let certificate = certificate.map_err(|error| bad(error.to_string()))?;
-        let trusted = rustls::RootCertStore::empty().add(certificate.clone());
-        trusted.map_err(|error| bad(error.to_string()))?;
-        let parsed = x509_parser::parse_x509_certificate(&certificate);
-        parsed.map_err(|error| bad(error.to_string()))?;
-        found.push(WrappedX509::new(certificate.to_vec(), parse_x509));
-    }
-    if found.is_empty() {
-        return Err(bad("it holds no certificate".to_owned()));
-    }
-    Ok(found.into())
 }

@@ -9,6 +9,8 @@ use std::{fmt, path::PathBuf};
 pub enum OriginError {
     /// No address is known for any of its servers.
     Unresolved,
+    /// All of its fronts failed of late; one may be tried again in so many seconds.
+    Down(u16),
     /// No connection could be made.
     Connect,
     /// The TLS handshake failed, or the certificate is not to be trusted.
@@ -53,6 +55,7 @@ impl OriginError {
     pub const fn word(&self) -> &'static str {
         match self {
             OriginError::Unresolved => "origin-unresolved",
+            OriginError::Down(_) => "origin-down",
             OriginError::Connect => "origin-connect",
             OriginError::Tls => "origin-tls",
             OriginError::Timeout(_) => "origin-timeout",
@@ -67,6 +70,11 @@ impl OriginError {
     /// Was no byte of the request sent, so that any method may go to another server?
     pub(super) const fn nothing_sent(&self) -> bool {
         matches!(self, OriginError::Connect | OriginError::Tls | OriginError::Timeout(Phase::Connect))
+    }
+
+    /// Does it say something of the front that was asked, rather than of what it was asked for?
+    pub(super) const fn speaks_of_its_front(&self) -> bool {
+        self.nothing_sent() || matches!(self, OriginError::Timeout(Phase::Head) | OriginError::Closed)
     }
 
     /// What Pingora's error means while `phase` was under way.
@@ -101,6 +109,8 @@ pub enum OriginConfigError {
     NoServers,
     /// The file of authorities cannot be read, or holds something that is no certificate.
     Authorities(PathBuf, String),
+    /// The edge's own certificate or key cannot be read, or the two do not belong together.
+    Certificate(PathBuf, String),
     /// The system's own authorities cannot be read.
     SystemAuthorities(String),
     /// A server is given as an address, or the SNI is one: there is no name to verify.
@@ -117,6 +127,10 @@ impl fmt::Display for OriginConfigError {
                     "{}: {why}; a PEM file with the authorities' certificates is needed",
                     path.display()
                 )
+            }
+            OriginConfigError::Certificate(path, why) => {
+                let right = "a PEM file with the certificate, and one with its own key, are needed";
+                write!(f, "{}: {why}; {right}", path.display())
             }
             OriginConfigError::SystemAuthorities(why) => {
                 write!(f, "the system's authorities cannot be read ({why}); repair them, or set `ca`")

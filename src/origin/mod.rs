@@ -4,14 +4,20 @@
 //! ([`admit`](Origin::admit)). Pingora connects, pools, shakes hands and speaks HTTP; nothing outside this
 //! part names its client. All time-outs are on progress, none on the whole of a transfer.
 //!
-//! Repeated is only what cannot have been done: a request of which nothing was sent (any method, once, on
-//! another server), or one with a safe method whose pooled connection had been closed (once, on a new one).
+//! Repeated is only what cannot have been done, or may be done twice: a request of which nothing was sent (any method, once, at
+//! another front), one with a safe method whose connection was closed before its answer (once on a new connection to the same
+//! front where it was a pooled one, once at another front). Second fronts are asked for a share of the requests only: when all fronts fail, each
+//! request costs one. A head that did not come in time is not asked for again: the work may be going on.
 
+mod balance;
 mod body;
+mod checks;
 mod client;
 mod endpoint;
 mod error;
+mod front;
 mod head;
+mod identity;
 mod line;
 mod queue;
 mod relay;
@@ -23,19 +29,24 @@ mod tests;
 mod tunnel;
 mod upload;
 
+pub use balance::Balance;
 pub use body::{Data, OriginBody};
 pub use error::{OriginConfigError, OriginError, Phase};
 pub use queue::{Busy, Permit};
 pub use relay::{Relayed, RelayedBody};
-pub use settings::{HostField, OriginHttp, OriginSettings, OriginTimeouts, OriginTls};
+pub use settings::{
+    CheckSettings, HostField, OriginCertificate, OriginHttp, OriginSettings, OriginTimeouts, OriginTls,
+};
 pub use tunnel::Tunnel;
 pub use upload::Upload;
 
 use crate::{
     clock,
-    telemetry::{Fault, Metrics},
+    telemetry::{Fault, Metrics, RetryMetrics},
 };
+use balance::Choice;
 use client::{Session, Wanted};
+use endpoint::Endpoint;
 use head::Framing;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use prometheus::{Histogram, IntCounter};
@@ -43,15 +54,21 @@ use std::{
     fmt,
     net::SocketAddr,
     sync::{Arc, atomic::AtomicBool},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
+use tower::retry::budget::{Budget, TpsBudget};
+
+/// Second tries are counted over this time, and so many a second are allowed in any case.
+const RETRIES: (Duration, u32) = (Duration::from_secs(10), 1);
 
 /// One origin: its servers, its pool, its queue.
 ///
 /// Cheap to keep; a reload that changes nothing of its settings keeps it, and with it the pool.
 pub struct Origin {
     settings: Arc<OriginSettings>,
-    servers: servers::Servers,
+    servers: Arc<servers::Servers>,
+    /// What of the requests may go to a second front.
+    retries: (TpsBudget, RetryMetrics),
     queue: Arc<queue::Queue>,
     /// Who may have something is asked apart from what is fetched: neither waits for the other.
     checks: Arc<queue::Queue>,
@@ -123,8 +140,16 @@ impl Origin {
         let seconds = metrics.origin_seconds.with_label_values(&[name.as_str()]);
         let checks = queue::Queue::new(*checks, *queue, *queue_wait, metrics.checks_of(name));
         let queue = queue::Queue::new(*in_flight, *queue, *queue_wait, metrics.requests_of(name));
-        let servers = servers::Servers::new(&settings)?;
-        Ok(Arc::new(Origin { servers, settings, queue, checks, answers, seconds }))
+        let retries = metrics.retries(name);
+        let servers = servers::Servers::new(&settings, &metrics.fronts(name))?;
+        let budget = TpsBudget::new(RETRIES.0, RETRIES.1, f32::from(settings.retry_percent) / 100.0);
+        let retries = (budget, retries);
+        Ok(Arc::new(Origin { servers, settings, retries, queue, checks, answers, seconds }))
+    }
+
+    /// To be called about once a second: begins what is due of the checks of the fronts.
+    pub fn tend(&self) {
+        self.servers.tend();
     }
 
     /// What it was made from.
@@ -177,6 +202,8 @@ impl Origin {
                 let waited = head.received.duration_since(head.requested).unwrap_or_default();
                 self.seconds.observe(waited.as_secs_f64());
             }
+            // Nobody was asked.
+            Err(OriginError::Down(_)) => {}
             Err(error) if error.fault() == Fault::Origin => self.answers[5].inc(),
             Err(_) => {}
         }
@@ -187,9 +214,15 @@ impl Origin {
         let safe = is_safe(&request.method);
         let framing = bodiless(&request.method);
         let mut wanted = Wanted { fresh: false, safe, upgrade: request.upgrade.is_some() };
+        let mut choice = Choice { key: &request.target, avoid: None, may_try: safe };
+        let mut again = None;
+        self.retries.0.deposit();
         loop {
             let asking = self.head(request, framing, false)?;
-            let mut session = self.connect(wanted).await?;
+            let mut session = match again.take() {
+                Some(front) => self.connect_to(front, wanted, choice).await?,
+                None => self.connect(wanted, choice).await?,
+            };
             let requested = clock::now();
             let asked = async {
                 session.send_head(asking, true).await?;
@@ -197,34 +230,78 @@ impl Origin {
                 let overdue = Err(OriginError::Timeout(Phase::Head));
                 tokio::time::timeout(self.settings.timeouts.head, head).await.unwrap_or(overdue)
             };
-            match asked.await {
+            let heard = asked.await;
+            session.tell_front(heard);
+            match heard {
                 Ok(()) => {
                     let sent = Arc::new(AtomicBool::new(true));
                     return self.answer(session, permit, request, requested, sent);
                 }
-                Err(OriginError::Closed) if safe && session.reused() => wanted.fresh = true,
+                // Which says nothing of the front: it may be the only one, and on trial.
+                Err(OriginError::Closed) if safe && session.reused() => {
+                    (wanted.fresh, again) = (true, Some(session.endpoint().clone()));
+                }
+                Err(OriginError::Closed)
+                    if safe && choice.avoid.is_none() && self.may_go_on_from(session.server()) =>
+                {
+                    choice.avoid = Some(session.server());
+                }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// A connection to the next server; to another, once, if that one takes none.
-    async fn connect(&self, wanted: Wanted) -> Result<Session, OriginError> {
-        let endpoint = self.servers.choose(None).await?;
-        let failed = match Session::open(endpoint.clone(), wanted).await {
+    /// A connection to the next front.
+    async fn connect(&self, wanted: Wanted, choice: Choice<'_>) -> Result<Session, OriginError> {
+        let front = self.servers.choose(choice).await?;
+        self.connect_to(front, wanted, choice).await
+    }
+
+    /// A connection to `front`; to another, once, if it takes none.
+    async fn connect_to(
+        &self,
+        front: Arc<Endpoint>,
+        wanted: Wanted,
+        choice: Choice<'_>,
+    ) -> Result<Session, OriginError> {
+        let failed = match self.open(&front, wanted).await {
             Err(failed) if failed.nothing_sent() => failed,
             done => return done,
         };
-        self.servers.failed(&endpoint);
-        tracing::warn!(origin = self.settings.name, server = %endpoint.address(), word = failed.word(), "no connection");
-        let Ok(other) = self.servers.choose(Some(endpoint.address())).await else {
+        if choice.avoid.is_some() || !self.may_go_on_from(front.address()) {
             return Err(failed);
-        };
-        let session = Session::open(other.clone(), wanted).await;
-        if session.as_ref().is_err_and(OriginError::nothing_sent) {
-            self.servers.failed(&other);
+        }
+        let other = Choice { avoid: Some(front.address()), ..choice };
+        let Ok(other) = self.servers.choose(other).await else { return Err(failed) };
+        self.open(&other, wanted).await
+    }
+
+    async fn open(&self, endpoint: &Arc<Endpoint>, wanted: Wanted) -> Result<Session, OriginError> {
+        let session = Session::open(endpoint.clone(), wanted).await;
+        if let Err(failed) = &session {
+            endpoint.front().failed(*failed);
+            if failed.nothing_sent() {
+                self.servers.unreachable(endpoint.address());
+                let (origin, front, word) = (&self.settings.name, endpoint.address(), failed.word());
+                tracing::warn!(origin, %front, word, "no connection");
+            }
         }
         session
+    }
+
+    /// There is another front, and not too much was sent to a second one of late.
+    fn may_go_on_from(&self, front: SocketAddr) -> bool {
+        let (budget, metrics) = &self.retries;
+        if !self.servers.has_another(front) {
+            return false;
+        }
+        let granted = budget.withdraw();
+        if granted {
+            metrics.made.inc()
+        } else {
+            metrics.over_budget.inc()
+        }
+        granted
     }
 
     /// The fields that go out for `request`, `Host` among them, if a body of so many bytes belongs to it. Sends nothing.

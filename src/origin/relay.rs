@@ -7,6 +7,7 @@
 
 use super::{
     Data, Exchange, Head, Origin, OriginError, OriginRequest, Permit, Phase, Tunnel,
+    balance::Choice,
     client::{Session, Wanted},
     head::Framing,
     upload::{self, H1Sink, Upload, Uploaded},
@@ -26,6 +27,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tokio::sync::{Notify, mpsc, oneshot};
+use tower::retry::budget::Budget;
 
 /// How long the origin may take to say 100; after that the body is sent without.
 const CONTINUE: Duration = Duration::from_secs(1);
@@ -121,15 +123,18 @@ impl Relay {
         let framing = upload::announced(&body).map_or(Framing::Chunked, Framing::Length);
         let wanted = Wanted { fresh: false, safe: false, upgrade: self.request.upgrade.is_some() };
         let origin = self.origin.clone();
+        let choice = Choice { key: &self.request.target, avoid: None, may_try: false };
+        origin.retries.0.deposit();
         let opening = async {
             let mut head = origin.head(&self.request, framing, self.upload.expects_continue)?;
-            let mut session = origin.connect(wanted).await?;
+            let mut session = origin.connect(wanted, choice).await?;
             let requested = clock::now();
             if session.is_h2() {
                 // It frames a body by itself.
                 head.remove_header(&header::TRANSFER_ENCODING);
             }
-            session.send_head(head, false).await?;
+            let sent = session.send_head(head, false).await;
+            sent.inspect_err(|_| session.tell_front(sent))?;
             Ok((session, requested))
         };
         let opened = tokio::select! {
@@ -215,6 +220,7 @@ impl Relay {
                 }
             }
         };
+        session.tell_front(answered);
         let Relay { origin, permit, request, answer, .. } = self;
         let exchange =
             answered.and_then(|()| origin.answer(session, permit, &request, requested, whole.clone()));

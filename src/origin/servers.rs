@@ -1,40 +1,42 @@
-//! Which server of an origin a request goes to.
+//! The servers of an origin, and the fronts that their names come to.
 //!
-//! Each in turn; one that just refused a connection is passed over for a second while another is left.
 //! Names are asked again when their time is over, while requests go on to the last good addresses; a failed
 //! connection makes the name due at once (not before the floor). A removed address takes its pooled
-//! connections with it. What is asked is asked for traffic only: an idle origin costs no DNS.
+//! connections with it. What is asked is asked for traffic and checks only: an idle origin without checks costs no DNS.
 
-use super::{OriginConfigError, OriginError, OriginSettings, endpoint::Endpoint, resolve};
-use crate::clock;
+use super::{
+    OriginConfigError, OriginError, OriginSettings,
+    balance::{Choice, Fronts},
+    checks::{Check, Rounds},
+    endpoint::{Endpoint, Template},
+    resolve,
+};
+use crate::{clock, telemetry::FrontSeries};
+use pingora_load_balancing::health_check::HealthCheck;
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
 
-/// How long a server that refused a connection is passed over.
-const PENALTY: Duration = Duration::from_secs(1);
-
 /// The servers of one origin.
 pub(super) struct Servers {
-    servers: Vec<Arc<Server>>,
-    next: AtomicUsize,
+    servers: Arc<[Arc<Server>]>,
+    fronts: Fronts,
+    settings: Arc<OriginSettings>,
+    rounds: Rounds,
     /// How long a request waits for a first address.
     patience: Duration,
 }
 
 /// One server as configured: a literal address, or a name with the addresses it has now.
-struct Server {
+pub(super) struct Server {
     host: String,
     port: u16,
     literal: bool,
     settings: Arc<OriginSettings>,
-    template: Endpoint,
+    template: Template,
     state: Mutex<State>,
     /// Counts questions that ended.
     asked: watch::Sender<u64>,
@@ -48,11 +50,14 @@ struct State {
 }
 
 impl Servers {
-    pub(super) fn new(settings: &Arc<OriginSettings>) -> Result<Servers, OriginConfigError> {
+    pub(super) fn new(
+        settings: &Arc<OriginSettings>,
+        series: &FrontSeries,
+    ) -> Result<Arc<Servers>, OriginConfigError> {
         let servers = settings.servers.iter().map(|(host, port)| {
             let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
             let address = host.parse::<IpAddr>().ok();
-            let template = Endpoint::template(settings, &host, *port)?;
+            let template = Template::new(settings, series, &host, *port)?;
             let known = address.map(|ip| Arc::new(template.at(SocketAddr::new(ip, *port))));
             Ok(Arc::new(Server {
                 host,
@@ -69,20 +74,25 @@ impl Servers {
                 asked: watch::Sender::new(0),
             }))
         });
-        let servers = servers.collect::<Result<Vec<_>, OriginConfigError>>()?;
+        let servers = servers.collect::<Result<Arc<[_]>, OriginConfigError>>()?;
         if servers.is_empty() {
             return Err(OriginConfigError::NoServers);
         }
-        Ok(Servers { servers, next: AtomicUsize::new(0), patience: settings.timeouts.connect })
+        let check = settings.check.as_ref().map(|check| Check::new(settings, check));
+        let check = check.map(|check| Box::new(check) as Box<dyn HealthCheck + Send + Sync>);
+        let fronts = Fronts::new(servers.clone(), settings.balance, check);
+        let (settings, patience) = (settings.clone(), settings.timeouts.connect);
+        Ok(Arc::new(Servers { servers, fronts, settings, rounds: Rounds::default(), patience }))
     }
 
-    /// The next server in turn, another than `avoid`. Waits only if there is none and a name is being asked.
-    pub(super) async fn choose(&self, avoid: Option<SocketAddr>) -> Result<Arc<Endpoint>, OriginError> {
-        for server in &self.servers {
-            server.ask_if_due();
-        }
-        if let Some(endpoint) = self.turn(avoid) {
-            return Ok(endpoint);
+    /// The front for a request. Waits only if there is none and a name is being asked.
+    ///
+    /// # Errors
+    /// [`OriginError::Down`]: all fronts failed of late. Else there is none, or none but the one to avoid.
+    pub(super) async fn choose(self: &Arc<Self>, choice: Choice<'_>) -> Result<Arc<Endpoint>, OriginError> {
+        self.ask_if_due();
+        if let Some(chosen) = self.fronts.choose(choice) {
+            return chosen;
         }
         // Subscribed first, then looked: an answer that comes in between is seen by the next turn.
         let asking = self.servers.iter().map(|server| (server.asked.subscribe(), server));
@@ -91,32 +101,53 @@ impl Servers {
         // All of them: the first to end may be the one without an answer.
         let answers = futures_util::future::join_all(answers.collect::<Vec<_>>());
         let _ = tokio::time::timeout(self.patience, answers).await;
-        let nothing = if avoid.is_some() { OriginError::Connect } else { OriginError::Unresolved };
-        self.turn(avoid).ok_or(nothing)
+        let nothing = if choice.avoid.is_some() { OriginError::Connect } else { OriginError::Unresolved };
+        self.fronts.choose(choice).unwrap_or(Err(nothing))
     }
 
-    fn turn(&self, avoid: Option<SocketAddr>) -> Option<Arc<Endpoint>> {
-        let all: Vec<_> = self.servers.iter().flat_map(|server| server.state().known.clone()).collect();
-        let from = self.next.fetch_add(1, Ordering::Relaxed) % all.len().max(1);
-        let (passed, ahead) = all.split_at(from);
-        let fits = |endpoint: &&Arc<Endpoint>| Some(endpoint.address()) != avoid;
-        let mut in_turn = ahead.iter().chain(passed).filter(fits);
-        let now = clock::instant();
-        in_turn
-            .clone()
-            .find(|endpoint| !endpoint.failed_within(PENALTY, now))
-            .or_else(|| in_turn.next())
-            .cloned()
+    /// Is there a front beside this one?
+    pub(super) fn has_another(&self, front: SocketAddr) -> bool {
+        self.fronts.any_but(front)
     }
 
-    /// No connection could be made to `endpoint`.
-    pub(super) fn failed(&self, endpoint: &Endpoint) {
-        endpoint.failed_now();
+    /// No connection could be made to `front`: its name may have another address by now.
+    pub(super) fn unreachable(&self, front: SocketAddr) {
         for server in self.servers.iter().filter(|server| !server.literal) {
             let mut state = server.state();
-            if state.known.iter().any(|known| known.address() == endpoint.address()) {
+            if state.known.iter().any(|known| known.address() == front) {
                 state.due = state.last.map(|last| last + server.settings.dns_floor);
             }
+        }
+    }
+
+    /// Begins a round of checks if one is due.
+    pub(super) fn tend(self: &Arc<Self>) {
+        let Some(check) = &self.settings.check else { return };
+        if !self.rounds.begin(check, clock::instant()) {
+            return;
+        }
+        self.ask_if_due();
+        let servers = self.clone();
+        tokio::spawn(async move {
+            servers.fronts.check().await;
+            servers.rounds.ended();
+        });
+    }
+
+    /// Asks for the addresses of names whose time is over.
+    fn ask_if_due(self: &Arc<Self>) {
+        for server in self.servers.iter().filter(|server| server.begins_to_ask()) {
+            let (servers, asking) = (self.clone(), Asking(server.clone()));
+            tokio::spawn(async move {
+                let server = &asking.0;
+                let answer = resolve::ask(&server.host, &server.settings.dns_servers).await;
+                let removed = server.learn(answer);
+                servers.fronts.update();
+                drop(asking);
+                for endpoint in removed {
+                    endpoint.forget().await;
+                }
+            });
         }
     }
 }
@@ -126,26 +157,18 @@ impl Server {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ask_if_due(self: &Arc<Self>) {
-        if self.literal {
-            return;
-        }
+    /// The fronts that it has now.
+    pub(super) fn known(&self) -> Vec<Arc<Endpoint>> {
+        self.state().known.clone()
+    }
+
+    /// Whether its name is to be asked for now.
+    fn begins_to_ask(&self) -> bool {
         let mut state = self.state();
-        if state.asking || state.due.is_some_and(|due| due > clock::instant()) {
-            return;
-        }
-        state.asking = true;
-        drop(state);
-        let asking = Asking(self.clone());
-        tokio::spawn(async move {
-            let server = &asking.0;
-            let answer = resolve::ask(&server.host, &server.settings.dns_servers).await;
-            let removed = server.learn(answer);
-            drop(asking);
-            for endpoint in removed {
-                endpoint.forget().await;
-            }
-        });
+        let due = state.due.is_none_or(|due| due <= clock::instant());
+        let begins = !self.literal && !state.asking && due;
+        state.asking |= begins;
+        begins
     }
 
     /// Takes the addresses of `answer`; returns the ones that are gone. Without an answer all stays.

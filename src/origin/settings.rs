@@ -1,5 +1,6 @@
 //! What an operator sets of an origin.
 
+use super::Balance;
 use http::HeaderValue;
 use std::{path::PathBuf, time::Duration};
 
@@ -24,6 +25,18 @@ pub struct OriginSettings {
     pub dns_ceiling: Duration,
     /// Name servers (`address:port`) to ask; empty: the system's.
     pub dns_servers: Vec<std::net::SocketAddr>,
+    /// Which front comes next.
+    pub balance: Balance,
+    /// What each front is asked now and then, to see whether it does well.
+    pub check: Option<CheckSettings>,
+    /// Failures one after the other, over a second at least, after which a front gets no more requests; 0: it always does.
+    pub failures: u32,
+    /// Longest time such a front is left alone before one request is let through to it as a trial.
+    pub open_max: Duration,
+    /// How long a front that is back gets less than its turns.
+    pub slow_start: Duration,
+    /// How many of a hundred requests may be sent to a second front.
+    pub retry_percent: u8,
     /// Requests in flight at most.
     pub in_flight: usize,
     /// Access checks in flight at most, beside those.
@@ -41,6 +54,51 @@ pub struct OriginTls {
     pub sni: Option<String>,
     /// PEM file of the authorities to trust in place of the system's.
     pub ca: Option<PathBuf>,
+    /// What the edge shows if it is asked who it is.
+    pub certificate: Option<OriginCertificate>,
+}
+
+/// A certificate of the edge's own, PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginCertificate {
+    /// File of the certificate, and those between it and its authority.
+    pub chain: PathBuf,
+    /// File of its key.
+    pub key: PathBuf,
+}
+
+/// An active check: `GET` of a page, whose status says how the front does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckSettings {
+    /// Path and query.
+    pub path: String,
+    /// The `Host` sent; absent: the origin's own, else the server's name.
+    pub host: Option<HeaderValue>,
+    /// The status of a front that does well.
+    pub status: u16,
+    /// From the begin of a round to that of the next.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// Checks passed one after the other until a front that failed gets requests again.
+    pub rise: usize,
+    /// Checks failed one after the other until a front gets no more requests.
+    pub fall: usize,
+}
+
+impl CheckSettings {
+    /// A check of `path` with every default.
+    pub fn new(path: &str) -> CheckSettings {
+        CheckSettings {
+            path: path.to_owned(),
+            host: None,
+            status: 200,
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(3),
+            rise: 2,
+            fall: 3,
+        }
+    }
 }
 
 /// Which `Host` an origin is sent.
@@ -51,6 +109,16 @@ pub enum HostField {
     Pass,
     /// This one.
     Set(HeaderValue),
+}
+
+impl HostField {
+    /// The one that is always sent, if there is one.
+    pub(super) fn set(&self) -> Option<&HeaderValue> {
+        match self {
+            HostField::Pass => None,
+            HostField::Set(host) => Some(host),
+        }
+    }
 }
 
 /// HTTP version towards an origin.
@@ -93,6 +161,12 @@ impl OriginSettings {
             dns_floor: Duration::from_secs(1),
             dns_ceiling: Duration::from_secs(60),
             dns_servers: Vec::new(),
+            balance: Balance::default(),
+            check: None,
+            failures: 5,
+            open_max: Duration::from_secs(30),
+            slow_start: Duration::from_secs(10),
+            retry_percent: 20,
             in_flight: 256,
             checks: 64,
             queue: 1024,

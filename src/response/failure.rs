@@ -34,6 +34,10 @@ impl Plain {
 
     /// The origin could not be asked, or what it or the client sent cannot be used.
     pub fn origin(error: &OriginError) -> Plain {
+        if let OriginError::Down(seconds) = error {
+            let retry_after = Some(Duration::from_secs(u64::from(*seconds)));
+            return Plain { retry_after, ..Plain::new(StatusCode::SERVICE_UNAVAILABLE, error.word()) };
+        }
         let status = match error {
             OriginError::BodyLimit => StatusCode::PAYLOAD_TOO_LARGE,
             OriginError::ClientBody | OriginError::Unsendable => StatusCode::BAD_REQUEST,

@@ -4,7 +4,10 @@
 //! that operators read; a test holds it to this file.
 
 use crate::telemetry::{
-    AccessMetrics, Fault, Outcome, QueueMetrics, coding_metrics::CodingMetrics, disk_metrics::DiskMetrics,
+    AccessMetrics, Fault, Outcome, QueueMetrics,
+    coding_metrics::CodingMetrics,
+    disk_metrics::DiskMetrics,
+    front_metrics::{FrontFamily, FrontSeries, RetryMetrics},
     process::Process,
 };
 use prometheus::{
@@ -13,7 +16,10 @@ use prometheus::{
     core::{Collector, Desc},
     proto::MetricType,
 };
-use std::{cell::RefCell, sync::Arc};
+use std::{
+    cell::RefCell,
+    sync::{Arc, Mutex},
+};
 
 /// All metrics of the node. Handles are cheap to clone; a request only touches handles.
 pub struct Metrics {
@@ -54,6 +60,8 @@ pub struct Metrics {
     pub origin_queued: IntGaugeVec,
     /// Requests turned away because the origin's queue was full or too slow, by origin.
     pub origin_turned_away: IntCounterVec,
+    fronts: Arc<FrontFamily>,
+    retries: IntCounterVec,
     access_checks: IntCounterVec,
     access_kept: IntCounterVec,
     access_last: IntCounterVec,
@@ -260,6 +268,30 @@ impl Metrics {
                 "Requests answered 503 because the origin's queue was full or the wait too long.",
                 &["origin"],
             ),
+            fronts: Arc::new(FrontFamily {
+                up: gauges(
+                    "lectern_origin_front_up",
+                    "1 while a front gets requests; 0 after failures one after the other or failed checks: the error log tells why.",
+                    &["origin", "front"],
+                ),
+                in_flight: gauges(
+                    "lectern_origin_front_requests_in_flight",
+                    "Requests in flight by front. One far above the others answers slowly.",
+                    &["origin", "front"],
+                ),
+                went_out: counters(
+                    "lectern_origin_fronts_out_total",
+                    "How often fronts of an origin were left out, by why: check, or how their requests failed.",
+                    &["origin", "reason"],
+                ),
+                held: Mutex::default(),
+            }),
+            retries: counters(
+                "lectern_origin_retries_total",
+                "Requests that failed at one front, by whether they were sent to another (made), or not, as too many were already \
+                 (over_budget).",
+                &["origin", "result"],
+            ),
             access_checks: counters(
                 "lectern_access_checks_total",
                 "Checks put to the LMS by site, rule and result: yes, new (with another body), no, failed (no answer). Beside \
@@ -377,6 +409,16 @@ impl Metrics {
     /// How the requests to `origin` stand that are no checks.
     pub fn requests_of(&self, origin: &str) -> QueueMetrics {
         QueueMetrics::new(origin, &self.origin_in_flight, &self.origin_queued, &self.origin_turned_away)
+    }
+
+    /// How the fronts of `origin` stand.
+    pub fn fronts(&self, origin: &str) -> FrontSeries {
+        FrontSeries { family: self.fronts.clone(), origin: origin.to_owned() }
+    }
+
+    /// Second tries at `origin`.
+    pub fn retries(&self, origin: &str) -> RetryMetrics {
+        RetryMetrics::new(origin, &self.retries)
     }
 
     /// How the checks at `origin` stand.

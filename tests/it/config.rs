@@ -135,8 +135,8 @@ async fn an_error_keeps_what_runs_and_the_whole_report_is_told() {
     let detail = problem["detail"].as_str().unwrap();
     let lines: Vec<_> = detail.lines().collect();
     assert_eq!(lines.len(), 2, "{detail}");
-    assert!(lines[0].contains("lectern.toml:11: site.lifetime: "), "{detail}");
-    assert!(lines[1].contains("lectern.toml:15: site.origin: ") && lines[1].contains("`lms`"), "{detail}");
+    assert!(lines[0].contains("lectern.toml:12: site.lifetime: "), "{detail}");
+    assert!(lines[1].contains("lectern.toml:16: site.origin: ") && lines[1].contains("`lms`"), "{detail}");
     edge.signal("HUP");
     eventually("a second refusal", async || reloads(&edge, "refused").await == 2.0).await;
     edge.says("site.origin").await;

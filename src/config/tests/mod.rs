@@ -10,7 +10,10 @@ use crate::{
     control::{ControlSettings, Rate, Shape},
     ledger::LedgerSettings,
     listener::{ClientAuth, Deadlines, Limits, ListenerSettings, TlsSettings, TlsVersion},
-    origin::{HostField, OriginHttp, OriginSettings, OriginTimeouts, OriginTls},
+    origin::{
+        Balance, CheckSettings, HostField, OriginCertificate, OriginHttp, OriginSettings, OriginTimeouts,
+        OriginTls,
+    },
     rules::{
         Access, Asked, Facts, Match, Mount, Pattern, Policy, QueryRule, Rule, RuleSet, Signed, SignedKind,
         Template, ValidatorRule, Verdict, normalise,
@@ -283,7 +286,14 @@ fn every_setting_can_be_set() {
             origins: vec![OriginSettings {
                 name: text("o"),
                 servers: vec![(text("lms.internal"), 8080), (text("2001:db8::5"), 80)],
-                tls: Some(OriginTls { sni: Some(text("lms")), ca: Some("/etc/lectern/ca.pem".into()) }),
+                tls: Some(OriginTls {
+                    sni: Some(text("lms")),
+                    ca: Some("/etc/lectern/ca.pem".into()),
+                    certificate: Some(OriginCertificate {
+                        chain: "/etc/lectern/edge.crt".into(),
+                        key: "/etc/lectern/edge.key".into(),
+                    }),
+                }),
                 host: HostField::Set(HeaderValue::from_static("LMS.internal:81")),
                 http: OriginHttp::H2,
                 timeouts: OriginTimeouts {
@@ -297,6 +307,20 @@ fn every_setting_can_be_set() {
                 dns_floor: second(2),
                 dns_ceiling: second(3),
                 dns_servers: vec!["10.0.0.53:53".parse().unwrap()],
+                balance: Balance::Consistent,
+                check: Some(CheckSettings {
+                    path: text("/login"),
+                    host: Some(HeaderValue::from_static("check.example")),
+                    status: 204,
+                    interval: second(7),
+                    timeout: second(8),
+                    rise: 9,
+                    fall: 10,
+                }),
+                failures: 11,
+                open_max: second(12),
+                slow_start: second(13),
+                retry_percent: 14,
                 in_flight: 1,
                 checks: 2,
                 queue: 0,

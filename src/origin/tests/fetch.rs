@@ -1,7 +1,7 @@
 //! Requests without a body.
 
 use super::*;
-use crate::origin::{HostField, Phase};
+use crate::origin::{HostField, Phase, balance::Choice};
 
 #[tokio::test]
 async fn a_whole_answer_gives_its_connection_back() {
@@ -239,7 +239,8 @@ async fn a_server_that_takes_no_connection_is_passed_over() {
     }
     let alone = super::origin(refusing);
     assert_eq!(get(&alone, "/").await.err(), Some(OriginError::Connect));
-    assert_eq!(alone.servers.choose(Some(refusing)).await.err().map(|e| e.word()), Some("origin-connect"));
+    let choice = Choice { key: "/", avoid: Some(refusing), may_try: true };
+    assert_eq!(alone.servers.choose(choice).await.err(), Some(OriginError::Connect));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Origins that speak HTTP/2.
 
 use super::*;
-use crate::origin::{OriginHttp, Upload};
+use crate::origin::{CheckSettings, OriginHttp, Upload, balance::Choice};
 use bytes::Bytes;
 use h2::{Reason, RecvStream, server::SendResponse};
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -83,6 +83,34 @@ async fn requests_share_a_connection() {
 }
 
 #[tokio::test]
+async fn a_check_has_a_connection_of_its_own_and_leaves_none() {
+    let (listener, address) = listen().await;
+    let (mut requests, open) = serve(listener);
+    let mut settings = settings(&[address]);
+    settings.http = OriginHttp::H2;
+    settings.check = Some(CheckSettings { interval: Duration::ZERO, ..CheckSettings::new("/health") });
+    let (origin, _metrics) = origin_of(settings);
+    let server = tokio::spawn(async move {
+        for _ in 0..5 {
+            let (request, mut respond) = next(&mut requests).await;
+            assert_eq!(request.uri().path(), "/health");
+            respond.send_response(answer(200, None), true).unwrap();
+        }
+    });
+    within(async {
+        while !server.is_finished() {
+            origin.tend();
+            tokio::task::yield_now().await;
+        }
+        server.await.unwrap();
+        while open.load(Ordering::SeqCst) > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_removed_address_loses_its_connection_when_its_last_stream_ends() {
     let (listener, address) = listen().await;
     let (mut requests, open) = serve(listener);
@@ -99,7 +127,11 @@ async fn a_removed_address_loses_its_connection_when_its_last_stream_ends() {
     });
     let (one, mut two) = (get(&origin, "/").await.unwrap(), get(&origin, "/").await.unwrap());
     drop(one);
-    within(origin.servers.choose(None)).await.unwrap().forget().await;
+    within(origin.servers.choose(Choice { key: "/", avoid: None, may_try: true }))
+        .await
+        .unwrap()
+        .forget()
+        .await;
     let (mut bodies, _requests) = within(server).await.unwrap();
     bodies[1].send_data(Bytes::from_static(b"all"), true).unwrap();
     assert_eq!(collect(&mut two.body).await, (b"all".to_vec(), Ok(())));

@@ -1,7 +1,9 @@
 //! Origins played by raw sockets: what is sent, what an answer means, what is repeated.
 
 mod fetch;
+mod fronts;
 mod http2;
+mod identity;
 mod names;
 mod relay;
 mod tls;

@@ -32,15 +32,19 @@ fn authority(name: &str, alpn: &[&[u8]]) -> (tempfile::NamedTempFile, TlsAccepto
     (file, TlsAcceptor::from(Arc::new(config)))
 }
 
-fn tls_settings(address: SocketAddr, sni: &str, ca: Option<&tempfile::NamedTempFile>) -> OriginSettings {
+pub(super) fn tls_settings(
+    address: SocketAddr,
+    sni: &str,
+    ca: Option<&tempfile::NamedTempFile>,
+) -> OriginSettings {
     let mut settings = settings(&[address]);
     let ca = ca.map(|file| file.path().to_owned());
-    settings.tls = Some(OriginTls { sni: Some(sni.to_owned()), ca });
+    settings.tls = Some(OriginTls { sni: Some(sni.to_owned()), ca, certificate: None });
     settings
 }
 
 /// Answers each connection's request with the name it was asked for.
-fn serve(listener: TcpListener, acceptor: TlsAcceptor) {
+pub(super) fn serve(listener: TcpListener, acceptor: TlsAcceptor) {
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
@@ -128,9 +132,9 @@ fn what_cannot_be_verified_is_a_configuration_error() {
     let metrics = Metrics::new();
     let address: SocketAddr = "192.0.2.1:443".parse().unwrap();
     let mut unnamed = settings(&[address]);
-    unnamed.tls = Some(OriginTls { sni: None, ca: None });
+    unnamed.tls = Some(OriginTls { sni: None, ca: None, certificate: None });
     let mut numbered = unnamed.clone();
-    numbered.tls = Some(OriginTls { sni: Some("192.0.2.1".to_owned()), ca: None });
+    numbered.tls = Some(OriginTls { sni: Some("192.0.2.1".to_owned()), ca: None, certificate: None });
     for settings in [unnamed, numbered] {
         let error = Origin::new(settings, &metrics).unwrap_err();
         assert_eq!(error, OriginConfigError::NoServerName("192.0.2.1:443".to_owned()));
@@ -142,7 +146,7 @@ fn what_cannot_be_verified_is_a_configuration_error() {
     broken.write_all(garbage).unwrap();
     for path in [file.path(), broken.path(), std::path::Path::new("/nowhere.pem")] {
         let mut settings = OriginSettings::new("lms", vec![("lms.internal".to_owned(), 443)]);
-        settings.tls = Some(OriginTls { sni: None, ca: Some(path.to_owned()) });
+        settings.tls = Some(OriginTls { sni: None, ca: Some(path.to_owned()), certificate: None });
         let error = Origin::new(settings, &metrics).unwrap_err();
         assert!(matches!(error, OriginConfigError::Authorities(..)), "{error}");
     }

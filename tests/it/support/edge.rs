@@ -299,6 +299,12 @@ fn write_config(folder: &Path, config: &str) {
     };
     let own = "[log]\naccess = \"access.log\"\n";
     let node = if config.contains("[node]") { "" } else { "[node]\nthreads = 2\n" };
+    // A test that plays an origin which fails again and again would find it left out after a second: where that is what it is
+    // about it says so. (What `lectern check` says of this file has its lines one further down for each origin.)
+    let config = match config.contains("failures = ") {
+        true => config.to_owned(),
+        false => config.replace("[[origin]]\n", "[[origin]]\nfailures = 0\n"),
+    };
     fs::write(folder.join("lectern.toml"), format!("{config}\n{own}{node}")).unwrap();
 }
 
