@@ -64,6 +64,7 @@ fn rules(count: usize) -> Vec<Arc<Rule>> {
             hide_path: false,
             access: Access::Open,
             mount: None,
+            class: None,
         })
     };
     (0..count).map(rule).collect()

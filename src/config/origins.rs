@@ -78,10 +78,18 @@ pub(super) fn origin(section: Section<'_>) -> Option<OriginSettings> {
         slow_start: section.span("slow_start", Duration::ZERO..=OPEN_LONGEST).unwrap_or(default.slow_start),
         retry_percent: section.count("retry_percent", 0..=100).unwrap_or(default.retry_percent),
         in_flight: section.count("in_flight", 1..=1_000_000).unwrap_or(default.in_flight),
+        reserved: section.count("reserved", 0..=1_000_000),
+        in_flight_per_site: section.count("in_flight_per_site", 1..=1_000_000),
         checks: section.count("checks", 1..=1_000_000).unwrap_or(default.checks),
         queue: section.count("queue", 0..=10_000_000).unwrap_or(default.queue),
         queue_wait: section.span("queue_wait", PATIENCE).unwrap_or(default.queue_wait),
     };
+    if let Some(value) = section.value("reserved")
+        && settings.reserved.is_some_and(|reserved| reserved >= settings.in_flight)
+    {
+        let wrong = "nothing of in_flight is left to other requests";
+        section.reader.error(&value.place, wrong, "write less than in_flight");
+    }
     section.finish();
     Some(settings)
 }

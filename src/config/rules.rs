@@ -7,7 +7,8 @@ use super::{
 use crate::{
     response::fields,
     rules::{
-        Match, Pattern, Policy, QueryRule, Rule, Template, ValidatorRule, Verdict, is_extension, spelling,
+        Class, Match, Pattern, Policy, QueryRule, Rule, Template, ValidatorRule, Verdict, is_extension,
+        spelling,
     },
     site::NO_RULE,
 };
@@ -107,6 +108,7 @@ pub(super) fn rule(section: Section<'_>, set: Option<&str>, origins: &[String]) 
         hide_path: section.flag("hide_path").unwrap_or(false),
         access,
         mount,
+        class: section.choice("class", &Class::ALL.map(|class| (class.as_str(), class))),
     };
     section.finish();
     name.map(|_| Arc::new(rule))

@@ -7,7 +7,7 @@ use crate::{
     edge::{Edge, Visit, answer, lessons::Unsafe},
     fill::VIA,
     http_caching::{Directives, Fwd, coded_tag, may_store, status_field, storable, strip_tags},
-    origin::{Head, OriginError, OriginRequest, Relayed, Tunnel, Upload},
+    origin::{Head, OriginError, OriginRequest, Relayed, Tunnel, Turn, Upload},
     response::{Body, Plain, Source, fields},
     site::Mounted,
     telemetry::{Fault, Outcome},
@@ -46,7 +46,7 @@ impl Edge {
         };
         let origin = visit.origin().clone();
         let asked = async move {
-            let permit = origin.admit().await.map_err(|busy| Failed::Busy(busy.retry_after))?;
+            let permit = origin.admit(&request).await.map_err(|busy| Failed::Busy(busy.retry_after))?;
             origin.relay(permit, request, body, upload).await.map_err(Failed::Origin)
         };
         let about = self.before_head(&visit);
@@ -134,6 +134,7 @@ impl Visit {
             host: host.clone(),
             headers,
             upgrade: self.route.upgrade.clone(),
+            turn: Turn { site: self.route.site.name.clone(), class: self.class() },
         }
     }
 

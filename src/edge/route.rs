@@ -5,7 +5,7 @@ use crate::{
     cache::{Key, KeyParts},
     listener::Connection,
     response::{Account, Plain, fields},
-    rules::{Access, Facts, Rule, Verdict, normalise},
+    rules::{Access, Class, Facts, Rule, Verdict, normalise},
     site::{Mounted, Site, Sites},
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
@@ -33,6 +33,8 @@ pub(super) struct Route {
     pub key: Key,
     /// Longest request body let through.
     pub body_limit: Option<u64>,
+    /// Its class at the origin, if the rule says it.
+    pub class: Option<Class>,
     /// The protocol it asks to change to.
     pub upgrade: Option<HeaderValue>,
 }
@@ -189,8 +191,9 @@ pub(super) fn find<B>(
     let query =
         if kept.as_deref() == query { Query::AsSent } else { Query::Changed(kept.map(Cow::into_owned)) };
     let path = if *path == *target { None } else { Some(path.into_owned()) };
-    let upgrade = upgrade(request);
-    Ok(Route { verdict, access, mount, key, path, query, host: host_field, https, body_limit, upgrade, site })
+    let (upgrade, class) = (upgrade(request), rule.and_then(|(_, rule)| rule.class));
+    let host = host_field;
+    Ok(Route { verdict, access, mount, key, path, query, host, https, body_limit, class, upgrade, site })
 }
 
 /// The key of what a GET of another target of the same host finds, path and query as they are written; `None` if it is no

@@ -12,7 +12,7 @@ use crate::{
     listener::RequestBody,
     origin::Origin,
     response::{Account, coding::Recode, fields},
-    rules::{Policy, Verdict},
+    rules::{Class, Policy, Verdict},
 };
 use http::{Method, StatusCode, header};
 use std::{net::IpAddr, sync::Arc};
@@ -101,6 +101,11 @@ impl Visit {
     /// Where it is fetched from.
     pub(super) fn origin(&self) -> &Arc<Origin> {
         self.route.mount.as_ref().map_or(&self.route.site.origin, |mount| &mount.origin)
+    }
+
+    /// Whose turn it is at the origin.
+    pub(super) fn class(&self) -> Class {
+        self.route.class.unwrap_or_else(|| Class::of_path(self.path()))
     }
 
     /// Takes out what ends at this hop, before anything goes on.
@@ -255,6 +260,7 @@ impl Visit {
             policy: self.policy(),
             path: self.path(),
             query: self.query(),
+            class: self.class(),
             mount: route.mount.as_ref(),
             origin_host: route.mount.as_ref().map_or(&route.host, |mount| &mount.host).clone(),
             added,

@@ -13,6 +13,7 @@ use crate::{
     http_caching::status_field::CACHE_STATUS,
     ledger::Standing,
     response::{Account, Arrival, Body, WarmResult, Warmed},
+    rules::Class,
 };
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
@@ -77,8 +78,10 @@ impl Edge {
     fn warm_visit(&self, request: &Request<()>, from: &Sender) -> Result<Box<Visit>, Refused> {
         let arrival = Arrival { listener: &Arc::from(LISTENER), client: from.client, https: from.https };
         let mut account = Box::new(Account::untold(&self.0.accounts, &arrival, request));
-        let route = route::find(&self.0.sites.load(), request, from.https, &mut account)
+        let mut route = route::find(&self.0.sites.load(), request, from.https, &mut account)
             .map_err(|plain| plain.word)?;
+        // Learners go first.
+        route.class = Some(Class::WarmUp);
         let (parts, ()) = request.clone().into_parts();
         let peer = Peer { address: from.client.ip(), trusted: false };
         Ok(Box::new(Visit::new(parts, None, route, account, peer)))

@@ -34,7 +34,8 @@ const LAGGED: Cut = Cut { fault: Fault::Client, word: "lagged" };
 
 /// Asks an origin in its turn.
 pub(super) async fn ask(origin: &Arc<Origin>, request: OriginRequest) -> Result<Exchange, Failure> {
-    let permit = origin.admit().await.map_err(|Busy { retry_after }| Failure::Busy { retry_after })?;
+    let permit =
+        origin.admit(&request).await.map_err(|Busy { retry_after }| Failure::Busy { retry_after })?;
     origin.fetch(permit, request).await.map_err(failure_of)
 }
 

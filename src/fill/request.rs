@@ -127,7 +127,8 @@ pub(super) fn get(wanted: &Wanted<'_>) -> OriginRequest {
         Some(query) => format!("{path}?{query}"),
         None => path.into_owned(),
     };
-    OriginRequest { method: Method::GET, target, host: wanted.origin_host.clone(), headers, upgrade: None }
+    let (host, turn) = (wanted.origin_host.clone(), wanted.turn());
+    OriginRequest { method: Method::GET, target, host, headers, upgrade: None, turn }
 }
 
 /// The request that asks a check endpoint, in the name of `learner`.

@@ -4,8 +4,8 @@ use crate::{
     access::{Learner, Leave},
     cache::{Body, CHUNK, Key, StoredResponse},
     http_caching::RequestDirectives,
-    origin::Origin,
-    rules::Policy,
+    origin::{Exchange, Origin, Turn},
+    rules::{Class, Policy},
     site::{Mounted, Site},
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -28,6 +28,8 @@ pub struct Wanted<'a> {
     pub path: &'a str,
     /// Query as sent to the origin.
     pub query: Option<&'a str>,
+    /// Whose turn it is at the origin.
+    pub class: Class,
     /// `Host` as sent to the origin.
     pub origin_host: http::HeaderValue,
     /// Fields the edge adds to what a fill sends.
@@ -62,6 +64,16 @@ impl Wanted<'_> {
     /// Where it is fetched from.
     pub(super) fn origin(&self) -> &Arc<Origin> {
         self.mount.map_or(&self.site.origin, |mount| &mount.origin)
+    }
+
+    /// Whose turn it is there.
+    pub(super) fn turn(&self) -> Turn {
+        Turn { site: self.site.name.clone(), class: self.class }
+    }
+
+    /// The answer to a check brings a body that is wanted: it counts among the other requests from here on.
+    pub(super) fn no_longer_checks(&self, exchange: &mut Exchange) {
+        self.site.origin.no_longer_checks(&self.turn(), &mut exchange.body);
     }
 }
 

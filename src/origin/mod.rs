@@ -42,6 +42,7 @@ pub use upload::Upload;
 
 use crate::{
     clock,
+    rules::Class,
     telemetry::{Fault, Metrics, RetryMetrics},
 };
 use balance::Choice;
@@ -91,6 +92,17 @@ pub struct OriginRequest {
     pub headers: HeaderMap,
     /// The value of `Upgrade`, if the client asks for one.
     pub upgrade: Option<HeaderValue>,
+    /// Whose turn it is.
+    pub turn: Turn,
+}
+
+/// What decides when a request has its turn, beside its method.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// The site that asks.
+    pub site: Arc<str>,
+    /// Who goes first of it.
+    pub class: Class,
 }
 
 /// The head of an answer, without what belongs to the connection it came on.
@@ -134,12 +146,14 @@ impl Origin {
     /// The file of authorities is not usable, or TLS has no name to verify.
     pub fn new(settings: OriginSettings, metrics: &Metrics) -> Result<Arc<Origin>, OriginConfigError> {
         let settings = Arc::new(settings);
-        let OriginSettings { name, in_flight, checks, queue, queue_wait, .. } = &*settings;
+        let OriginSettings { name, checks, .. } = &*settings;
         let answers = ["1xx", "2xx", "3xx", "4xx", "5xx", "error"]
             .map(|class| metrics.origin_requests.with_label_values(&[name.as_str(), class]));
         let seconds = metrics.origin_seconds.with_label_values(&[name.as_str()]);
-        let checks = queue::Queue::new(*checks, *queue, *queue_wait, metrics.checks_of(name));
-        let queue = queue::Queue::new(*in_flight, *queue, *queue_wait, metrics.requests_of(name));
+        let places = settings.places();
+        let of_checks = queue::Places { all: *checks, reserved: 0, per_site: *checks, ..places };
+        let checks = queue::Queue::new(name, of_checks, metrics.checks_of(name));
+        let queue = queue::Queue::new(name, places, metrics.requests_of(name));
         let retries = metrics.retries(name);
         let servers = servers::Servers::new(&settings, &metrics.fronts(name))?;
         let budget = TpsBudget::new(RETRIES.0, RETRIES.1, f32::from(settings.retry_percent) / 100.0);
@@ -161,21 +175,21 @@ impl Origin {
     ///
     /// # Errors
     /// [`Busy`]: the queue is full, or the wait was too long.
-    pub async fn admit(self: &Arc<Self>) -> Result<Permit, Busy> {
-        self.queue.admit().await
+    pub async fn admit(self: &Arc<Self>, request: &OriginRequest) -> Result<Permit, Busy> {
+        self.queue.admit(&request.turn, is_safe(&request.method)).await
     }
 
     /// Waits for a place among the access checks in flight.
     ///
     /// # Errors
     /// [`Busy`]: too many wait, or the wait was too long.
-    pub async fn admit_check(self: &Arc<Self>) -> Result<Permit, Busy> {
-        self.checks.admit().await
+    pub async fn admit_check(self: &Arc<Self>, request: &OriginRequest) -> Result<Permit, Busy> {
+        self.checks.admit(&request.turn, true).await
     }
 
     /// An answer to a check whose body is wanted takes a place among the others, if one is free.
-    pub fn no_longer_checks(&self, body: &mut OriginBody) {
-        if let Some(place) = self.queue.try_admit() {
+    pub fn no_longer_checks(&self, turn: &Turn, body: &mut OriginBody) {
+        if let Some(place) = self.queue.try_admit(turn, true) {
             body.takes(place);
         }
     }

@@ -1,6 +1,6 @@
 //! What an operator sets of an origin.
 
-use super::Balance;
+use super::{Balance, queue::Places};
 use http::HeaderValue;
 use std::{path::PathBuf, time::Duration};
 
@@ -39,6 +39,10 @@ pub struct OriginSettings {
     pub retry_percent: u8,
     /// Requests in flight at most.
     pub in_flight: usize,
+    /// Of those, the ones that only requests with unsafe methods may take, and as many that only the others may; absent: an eighth.
+    pub reserved: Option<usize>,
+    /// Of those, what one site may have, of requests with unsafe methods and of the others; absent: all.
+    pub in_flight_per_site: Option<usize>,
     /// Access checks in flight at most, beside those.
     pub checks: usize,
     /// Requests that may wait for a place, and checks.
@@ -168,9 +172,21 @@ impl OriginSettings {
             slow_start: Duration::from_secs(10),
             retry_percent: 20,
             in_flight: 256,
+            reserved: None,
+            in_flight_per_site: None,
             checks: 64,
             queue: 1024,
             queue_wait: Duration::from_secs(10),
+        }
+    }
+
+    pub(super) fn places(&self) -> Places {
+        Places {
+            all: self.in_flight,
+            reserved: self.reserved.unwrap_or(self.in_flight / 8),
+            per_site: self.in_flight_per_site.unwrap_or(self.in_flight),
+            longest: self.queue,
+            wait: self.queue_wait,
         }
     }
 }

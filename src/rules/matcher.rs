@@ -278,6 +278,7 @@ mod tests {
             hide_path: false,
             access: Access::Open,
             mount: None,
+            class: None,
         };
         list.into_iter().enumerate().map(rule).map(Arc::new).collect()
     }

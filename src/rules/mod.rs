@@ -1,6 +1,7 @@
 //! Verdict of the rules: which rule speaks for a request, and what it says.
 
 mod access;
+mod class;
 mod index;
 mod matcher;
 mod mount;
@@ -13,6 +14,7 @@ mod template;
 mod why_not;
 
 pub use access::{Access, Asked, Signed, SignedKind, SigningKey};
+pub use class::Class;
 pub use matcher::{Facts, LONGEST_EXTENSION, RuleError, RuleProblem, RuleSet, is_extension};
 pub use mount::Mount;
 pub use name::Names;

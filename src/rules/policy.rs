@@ -1,6 +1,6 @@
 //! What a rule can say and set, as plain types. Decides nothing.
 
-use super::{Access, Mount, Template, normalise};
+use super::{Access, Class, Mount, Template, normalise};
 use http::{HeaderName, Method, StatusCode};
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -116,6 +116,8 @@ pub struct Rule {
     pub access: Access,
     /// Where it lies, if not at the site's origin.
     pub mount: Option<Mount>,
+    /// Whose turn it is at the origin; `None`: what its path tells.
+    pub class: Option<Class>,
 }
 
 impl Rule {

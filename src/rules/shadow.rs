@@ -97,6 +97,7 @@ mod tests {
                         hide_path: false,
                         access: Access::Open,
                         mount: None,
+                        class: None,
                     })
                 })
                 .to_vec();

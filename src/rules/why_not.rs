@@ -136,6 +136,7 @@ mod tests {
                 hide_path: false,
                 access: Access::Open,
                 mount: None,
+                class: None,
             })
         };
         list.into_iter().enumerate().map(rule).collect()

@@ -331,6 +331,7 @@ mod tests {
             hide_path: false,
             access: Access::Open,
             mount: None,
+            class: None,
         })
     }
 

@@ -44,8 +44,8 @@ pub struct QueueMetrics {
     pub in_flight: IntGauge,
     /// Requests that wait for a place.
     pub queued: IntGauge,
-    /// Requests that were turned away.
-    pub turned_away: IntCounter,
+    origin: String,
+    turned_away: IntCounterVec,
 }
 
 impl QueueMetrics {
@@ -58,7 +58,13 @@ impl QueueMetrics {
         QueueMetrics {
             in_flight: in_flight.with_label_values(&[origin]),
             queued: queued.with_label_values(&[origin]),
-            turned_away: turned_away.with_label_values(&[origin]),
+            origin: origin.to_owned(),
+            turned_away: turned_away.clone(),
         }
+    }
+
+    /// A request of `site` was turned away; `class` is one of our own words.
+    pub fn turned_away(&self, site: &str, class: &'static str) {
+        self.turned_away.with_label_values(&[self.origin.as_str(), site, class]).inc();
     }
 }

@@ -265,8 +265,9 @@ impl Metrics {
             ),
             origin_turned_away: counters(
                 "lectern_origin_requests_turned_away_total",
-                "Requests answered 503 because the origin's queue was full or the wait too long.",
-                &["origin"],
+                "Requests turned away because the origin's queue was full or the wait too long, by site and class: answered stale, or 503. \
+                 One site far above the others has a flood.",
+                &["origin", "site", "class"],
             ),
             fronts: Arc::new(FrontFamily {
                 up: gauges(
@@ -321,7 +322,7 @@ impl Metrics {
             checks_turned_away: counters(
                 "lectern_access_checks_turned_away_total",
                 "Checks not made because too many waited at the origin; their requests were answered 503.",
-                &["origin"],
+                &["origin", "site", "class"],
             ),
             stored_entries: gauge(
                 "lectern_memory_entries",

@@ -14,6 +14,7 @@
 //! - `disk_faults`: a medium that is full, read-only or broken costs what it would have kept, and no answer.
 //! - `disk`: bodies that survive restarts, are kept once, and whose loss is nobody's outage.
 //! - `disk`: what is stored survives, is larger than memory, and is as outdated as anything else.
+//! - `down`: an LMS that is gone for a while, and comes back.
 //! - `ends`: bodies that end wrongly, bytes between responses, origins that are down, slow or mad.
 //! - `explain`: what it says of a request is what becomes of it then, and nothing comes of saying it.
 //! - `fills`: how long a fill lives, what it may hold, and that nothing short or wrong comes of it.
@@ -63,6 +64,7 @@ mod control_tls;
 mod corpus;
 mod disk;
 mod disk_faults;
+mod down;
 mod ends;
 mod explain;
 mod fills;

@@ -10,6 +10,7 @@ use crate::support::{
     answer::Answer,
     edge::Edge,
     gate::Gate,
+    message::Request,
     moodle::{ENTRY, LECTURE, Moodle, SCRIPT},
     origin::Origin,
 };
@@ -263,4 +264,27 @@ async fn a_call_that_cannot_be_met_fetches_nothing() {
     let text = edge.control("POST", "/v1/warm", body).await.expect(200).text();
     assert!(text.contains("\"result\":\"refused\""), "{text}");
     assert!(moodle.origin.requests().is_empty());
+}
+
+#[tokio::test]
+async fn learners_go_first_where_the_origin_has_no_place_for_all() {
+    let (origin, gate) = (Origin::start().await, Gate::new());
+    origin.on("/held", Answer::storable("held").behind(&gate));
+    origin.on("/film.mp4", Answer::storable("film").field("Content-Type", "video/mp4"));
+    let edge = Edge::with(&format!(
+        "default_site = \"lms\"\n[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
+         [[origin]]\nname = \"lms\"\nservers = [\"{}\"]\nin_flight = 1\nqueue = 0\n\
+         [[site]]\nname = \"lms\"\nhosts = [\"lms.example\"]\norigin = \"lms\"\n",
+        origin.addr()
+    ))
+    .await;
+    let mut learner = edge.client().await;
+    learner.send(&Request::new("GET", "/held").bytes()).await;
+    gate.arrived(1).await;
+    assert_eq!(warm_one(&edge, "/film.mp4").await.0, "failed");
+    let turned_away = edge.metric("lectern_origin_requests_turned_away_total", &["class=\"warm-up\""]).await;
+    assert_eq!(turned_away, 1.0);
+    gate.open();
+    learner.reply("GET").await.expect_body(200, "held");
+    assert_eq!(warm_one(&edge, "/film.mp4").await.0, "warmed");
 }

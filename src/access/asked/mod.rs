@@ -70,7 +70,7 @@ impl Checks {
         within: Duration,
     ) -> Result<Exchange, NotPut> {
         // The wait for a place has its own bound: a class that starts is no slow LMS.
-        let place = origin.admit_check().await.map_err(NotPut::Busy)?;
+        let place = origin.admit_check(&request).await.map_err(NotPut::Busy)?;
         let answer = tokio::time::timeout(within, origin.fetch(place, request)).await;
         answer.map_err(|_| NotPut::Late)?.map_err(NotPut::Origin)
     }

@@ -15,8 +15,8 @@ use crate::{
         OriginTls,
     },
     rules::{
-        Access, Asked, Facts, Match, Mount, Pattern, Policy, QueryRule, Rule, RuleSet, Signed, SignedKind,
-        Template, ValidatorRule, Verdict, normalise,
+        Access, Asked, Class, Facts, Match, Mount, Pattern, Policy, QueryRule, Rule, RuleSet, Signed,
+        SignedKind, Template, ValidatorRule, Verdict, normalise,
     },
     site::SiteSettings,
     telemetry::{LogFormat, LogLevel, LogSettings},
@@ -149,6 +149,7 @@ fn asked() -> Rule {
         hide_path: false,
         access: Access::Asked(Arc::new(asked)),
         mount: None,
+        class: None,
     }
 }
 
@@ -200,6 +201,7 @@ fn every_setting_can_be_set() {
         hide_path: true,
         access: Access::Open,
         mount: None,
+        class: Some(Class::Film),
     };
     let plain = |name: &str, verdict| {
         Arc::new(Rule {
@@ -210,6 +212,7 @@ fn every_setting_can_be_set() {
             hide_path: false,
             access: Access::Open,
             mount: None,
+            class: None,
         })
     };
     let signed = Rule {
@@ -233,6 +236,7 @@ fn every_setting_can_be_set() {
             prefix: text("/signed/"),
             path: text("/p/"),
         }),
+        class: None,
     };
     let network = |text: &str| text.parse().unwrap();
     assert_eq!(
@@ -321,7 +325,9 @@ fn every_setting_can_be_set() {
                 open_max: second(12),
                 slow_start: second(13),
                 retry_percent: 14,
-                in_flight: 1,
+                in_flight: 20,
+                reserved: Some(15),
+                in_flight_per_site: Some(16),
                 checks: 2,
                 queue: 0,
                 queue_wait: second(4),

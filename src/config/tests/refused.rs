@@ -271,6 +271,7 @@ fn what_cannot_be_meant_is_told() {
         ("[[listener]]\nname = \"t\"\naddress = \"[::1]:1\"\ntls = { certificates = \".\", client_auth = \"required\" }".to_owned(), "listener.tls.client_ca", "it is missing"),
         ("[[listener]]\nname = \"t\"\naddress = \"[::1]:1\"\ntrusted_proxies = \"x\"".to_owned(), "listener.trusted_proxies", "write a network"),
         ("[[origin]]\nname = \"x\"\nservers = \"a:1\"\ntls = { certificate = \"/dev/null\" }".to_owned(), "origin.tls.certificate", "stands alone"),
+        ("[[origin]]\nname = \"x\"\nservers = \"a:1\"\nin_flight = 4\nreserved = 4".to_owned(), "origin.reserved", "nothing of in_flight is left"),
         ("[[origin]]\nname = \"x\"\nservers = \"a:1\"\nbalance = \"random\"".to_owned(), "origin.balance", "none of the words"),
         ("[[origin]]\nname = \"x\"\nservers = \"a:1\"\ncheck = {}".to_owned(), "origin.check.path", "a path that each front answers"),
         ("[[origin]]\nname = \"x\"\nservers = \"a:1\"\ncheck = { path = \"login\" }".to_owned(), "origin.check.path", "is no path"),

@@ -70,6 +70,9 @@ fn sets(rule: &Rule) -> Vec<String> {
     if rule.hide_path {
         set("hide_path", "true".to_owned());
     }
+    if let Some(class) = rule.class {
+        set("class", class.as_str().to_owned());
+    }
     if let Some(mount) = &rule.mount {
         set("mount", format!("{} of {} (origin {})", mount.path, mount.host, mount.origin));
     }

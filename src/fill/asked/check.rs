@@ -169,7 +169,7 @@ impl Fills {
         );
         match begun {
             Ok((fill, body)) => {
-                wanted.site.origin.no_longer_checks(&mut exchange.body);
+                wanted.no_longer_checks(&mut exchange);
                 tokio::spawn(task::go_on(self.clone(), fill.clone(), exchange));
                 brought(&fill, body.under(leave)).await
             }
@@ -185,7 +185,7 @@ impl Fills {
         born: Number,
         mut exchange: Exchange,
     ) -> Asked {
-        wanted.site.origin.no_longer_checks(&mut exchange.body);
+        wanted.no_longer_checks(&mut exchange);
         let (fill, body) = self.table.begin(wanted, Fill::new(self, Ask { alone: true, ..ask }, born));
         tokio::spawn(task::go_on(self.clone(), fill.clone(), exchange));
         brought(&fill, body).await

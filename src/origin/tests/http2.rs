@@ -212,7 +212,7 @@ async fn a_body_is_sent_and_answered() {
         respond.send_response(answer(204, None), true).unwrap();
         (read, requests)
     });
-    let permit = origin.admit().await.unwrap();
+    let permit = origin.admit(&request(Method::POST, "/")).await.unwrap();
     let body = Full::new(Bytes::from(vec![7; 300_000]));
     let relayed = within(origin.relay(permit, request(Method::POST, "/up"), body, UNSAFE)).await.unwrap();
     assert_eq!(relayed.head.status, 204);
@@ -231,7 +231,7 @@ async fn an_early_answer_stops_the_upload() {
     let endless = futures_util::stream::repeat_with(|| {
         Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::from(vec![0; 65536])))
     });
-    let permit = origin.admit().await.unwrap();
+    let permit = origin.admit(&request(Method::POST, "/")).await.unwrap();
     let relay = origin.relay(permit, request(Method::POST, "/up"), StreamBody::new(endless), UNSAFE);
     let relayed = within(relay).await.unwrap();
     assert_eq!(relayed.head.status, 413);
@@ -257,7 +257,7 @@ async fn a_part_of_a_body_is_never_ended() {
     });
     let pieces = [Ok(http_body::Frame::data(Bytes::from_static(b"abc"))), Err(std::io::Error::other("cut"))];
     let body = StreamBody::new(futures_util::stream::iter(pieces));
-    let permit = origin.admit().await.unwrap();
+    let permit = origin.admit(&request(Method::POST, "/")).await.unwrap();
     let relayed = within(origin.relay(permit, request(Method::POST, "/up"), body, UNSAFE)).await;
     assert_eq!(relayed.err(), Some(OriginError::ClientBody));
     let (end, _) = within(server).await.unwrap();

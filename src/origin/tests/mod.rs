@@ -8,8 +8,8 @@ mod names;
 mod relay;
 mod tls;
 
-use super::{Origin, OriginBody, OriginError, OriginRequest, OriginSettings};
-use crate::telemetry::Metrics;
+use super::{Origin, OriginBody, OriginError, OriginRequest, OriginSettings, Turn};
+use crate::{rules::Class, telemetry::Metrics};
 use http::{HeaderMap, HeaderValue, Method};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -52,11 +52,12 @@ fn origin(server: SocketAddr) -> Arc<Origin> {
 
 fn request(method: Method, target: &str) -> OriginRequest {
     let host = HeaderValue::from_static("lms.example");
-    OriginRequest { method, target: target.to_owned(), host, headers: HeaderMap::new(), upgrade: None }
+    let turn = Turn { site: "lms".into(), class: Class::Page };
+    OriginRequest { method, target: target.to_owned(), host, headers: HeaderMap::new(), upgrade: None, turn }
 }
 
 async fn fetch(origin: &Arc<Origin>, request: OriginRequest) -> Result<super::Exchange, OriginError> {
-    let permit = origin.admit().await.unwrap();
+    let permit = origin.admit(&request).await.unwrap();
     within(origin.fetch(permit, request)).await
 }
 

@@ -55,8 +55,9 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::fmt::Display + Send,
 {
-    let permit = origin.admit().await.unwrap();
-    within(origin.relay(permit, request(method, "/up"), body, upload)).await
+    let request = request(method, "/up");
+    let permit = origin.admit(&request).await.unwrap();
+    within(origin.relay(permit, request, body, upload)).await
 }
 
 fn relaying<B>(
@@ -234,7 +235,7 @@ async fn a_beacon_arrives_though_its_client_left() {
     let (listener, address) = listen().await;
     let (origin, metrics) = origin_of(settings(&[address]));
     let (client, body, _) = pieces(Some(6));
-    let permit = origin.admit().await.unwrap();
+    let permit = origin.admit(&request(Method::POST, "/")).await.unwrap();
     let mut relay = Box::pin(origin.relay(permit, request(Method::POST, "/beacon"), body, UNSAFE));
     assert!(futures_util::poll!(&mut relay).is_pending());
     drop(relay);
@@ -427,7 +428,7 @@ async fn an_upgrade_becomes_a_tunnel_with_the_bytes_already_sent() {
             }
         }
     });
-    let permit = origin.admit().await.unwrap();
+    let permit = origin.admit(&upgrading()).await.unwrap();
     let relayed = within(origin.relay(permit, upgrading(), Full::new(Bytes::new()), SAFE)).await.unwrap();
     assert_eq!(relayed.head.status, 101);
     assert_eq!(relayed.head.headers["sec-websocket-accept"], "a");
@@ -461,7 +462,7 @@ async fn an_upgrade_that_is_refused_is_a_normal_answer() {
     let (listener, address) = listen().await;
     let origin = origin(address);
     play(listener, vec!["HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno"]);
-    let permit = origin.admit().await.unwrap();
+    let permit = origin.admit(&upgrading()).await.unwrap();
     let relayed = within(origin.relay(permit, upgrading(), Full::new(Bytes::new()), SAFE)).await.unwrap();
     assert_eq!((relayed.head.status.as_u16(), relayed.tunnel.is_none()), (403, true));
     assert_eq!(text(relayed.body).await.unwrap(), "no");
