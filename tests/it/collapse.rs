@@ -3,7 +3,7 @@
 use crate::support::{
     answer::Answer,
     client::Client,
-    deadline::within,
+    deadline::{eventually, within},
     edge::Edge,
     gate::Gate,
     h2::H2,
@@ -176,4 +176,74 @@ async fn g15_what_cannot_be_shared_is_asked_for_by_all_at_once_and_not_for_ever(
         assert_eq!(origin.hits(&path), 21, "{path}: a storable answer ends the mark");
         edge.outcomes("hit", 1).await;
     }
+}
+
+#[tokio::test]
+async fn after_a_purge_of_all_each_thing_is_asked_for_once_and_never_more_than_there_are_places() {
+    const THINGS: usize = 12;
+    let (origin, gate) = (Origin::start().await, Gate::new());
+    gate.open();
+    let held = gate.clone();
+    origin.on_call("/thing*", move |_, n| Answer::storable(format!("{n}")).behind(&held));
+    let config = format!(
+        "default_site = \"lms\"\n[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
+         [[origin]]\nname = \"lms\"\nservers = [\"{}\"]\nin_flight = 3\n\
+         [[site]]\nname = \"lms\"\nhosts = [\"lms.example\"]\norigin = \"lms\"\n",
+        origin.addr()
+    );
+    let edge = Edge::with(&config).await;
+    // The first round begins cold, the second after the purge.
+    for round in 0..2 {
+        let before = gate.count();
+        gate.shut();
+        let mut clients = tokio::task::JoinSet::new();
+        for n in 0..THINGS * 8 {
+            let (mut client, path) = (edge.client().await, format!("/thing{}", n % THINGS));
+            clients.spawn(async move { client.get(&path).await.expect(200).text() });
+        }
+        eventually("the others in the queue", async || {
+            edge.metric("lectern_origin_requests_queued", &[]).await == (THINGS - 3) as f64
+        })
+        .await;
+        gate.arrived(before + 3).await;
+        assert_eq!(gate.count(), before + 3, "no more than there are places");
+        gate.open();
+        while let Some(body) = clients.join_next().await {
+            assert_eq!(body.unwrap(), round.to_string());
+        }
+        for n in 0..THINGS {
+            assert_eq!(origin.hits(&format!("/thing{n}")), round + 1, "one fill each");
+        }
+        edge.purge_site("lms").await;
+    }
+}
+
+#[tokio::test]
+async fn a_negative_answer_is_shared_by_rule_and_never_past_a_purge() {
+    let (origin, gate) = (Origin::start().await, Gate::new());
+    let held = gate.clone();
+    origin.on_call("/new/activity", move |_, n| match n {
+        0 => Answer::new(404, "not yet").behind(&held),
+        _ => Answer::storable("here"),
+    });
+    let rule = "[[site.rule]]\nname = \"new\"\nprefix = \"/new/\"\nverdict = \"cache\"\nlifetime = \"1h\"\n\
+                statuses = [200, 404]\nnegative_lifetime = \"10s\"\n";
+    let edge = Edge::before(&origin, rule).await;
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..30 {
+        let mut client = edge.client().await;
+        clients.spawn(async move { client.get("/new/activity").await });
+    }
+    gate.arrived(1).await;
+    gate.open();
+    while let Some(reply) = clients.join_next().await {
+        reply.unwrap().expect_body(404, "not yet");
+    }
+    let again = edge.get("/new/activity").await.expect_body(404, "not yet");
+    let ttl: i64 = again.field("cache-status").unwrap().rsplit_once("ttl=").unwrap().1.parse().unwrap();
+    assert!((0..=10).contains(&ttl), "{again}");
+    assert_eq!(origin.hits("/new/activity"), 1);
+    edge.purge("http://lms.example/new/activity").await;
+    edge.get("/new/activity").await.expect_body(200, "here");
+    assert_eq!(origin.hits("/new/activity"), 2);
 }
