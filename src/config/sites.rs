@@ -175,6 +175,7 @@ impl<'a> SitesReader<'a> {
             cache_status_key: section.flag("cache_status_key").unwrap_or(false),
             service_credential: access::service_credential(&section),
             purge_from: section.all_parsed("purge_from", NETWORK),
+            failure_page: section.existing_path("failure_page"),
         };
         section.finish();
         let Some(name) = name else { return };

@@ -200,12 +200,33 @@ pub(super) fn told_as_known(asked: &HeaderMap, headers: &mut HeaderMap) {
     }
 }
 
+/// An answer of the edge's own in place of the origin's, as the client would have it.
+pub(super) fn failed(
+    visit: Box<Visit>,
+    outcome: Outcome,
+    fault: Option<Fault>,
+    plain: Plain,
+) -> Response<Body> {
+    let told = plain.told_to(&visit.parts.headers, visit.route.site.failure_page.as_ref());
+    own(visit.account, outcome, fault, plain, told)
+}
+
 /// An answer of the edge's own.
 pub(super) fn plain(
+    account: Box<Account>,
+    outcome: Outcome,
+    fault: Option<Fault>,
+    plain: Plain,
+) -> Response<Body> {
+    own(account, outcome, fault, plain, plain.told_to(&HeaderMap::new(), None))
+}
+
+fn own(
     mut account: Box<Account>,
     outcome: Outcome,
     fault: Option<Fault>,
     plain: Plain,
+    (content_type, text): (HeaderValue, String),
 ) -> Response<Body> {
     account.outcome = outcome;
     account.fault = fault;
@@ -213,7 +234,8 @@ pub(super) fn plain(
     account.answered(plain.status);
     let mut headers = plain.headers();
     headers.insert(status_field::CACHE_STATUS, status_field::own(plain.word));
-    let text = Bytes::from(plain.text());
+    headers.insert(header::CONTENT_TYPE, content_type);
+    let text = Bytes::from(text);
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
     let length = text.len() as u64;
     // HTTP/2 sends what it is given, and a body after HEAD is the client's protocol error.

@@ -63,7 +63,7 @@ impl Edge {
             Asked::Failed(failure) => {
                 visit.account.access = Some("failed");
                 let (plain, fault) = (Plain::failed(&failure), Some(failure.fault()));
-                Err(Box::new(answer::plain(visit.account, Outcome::Failed, fault, plain)))
+                Err(Box::new(answer::failed(visit, Outcome::Failed, fault, plain)))
             }
         }
     }

@@ -335,7 +335,7 @@ impl Edge {
             Obtained::Released { .. } => self.relay(visit, why, Some("not-shared")).await,
             Obtained::Failed(failure) => {
                 let fault = Some(failure.fault());
-                answer::plain(visit.account, Outcome::Failed, fault, Plain::failed(&failure))
+                answer::failed(visit, Outcome::Failed, fault, Plain::failed(&failure))
             }
         }
     }

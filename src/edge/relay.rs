@@ -210,5 +210,5 @@ fn answer_failed(visit: Box<Visit>, failed: &Failed) -> Response<Body> {
         Failed::Origin(OriginError::BodyLimit | OriginError::Unsendable) => Outcome::Refused,
         _ => Outcome::Failed,
     };
-    answer::plain(visit.account, outcome, Some(fault), plain)
+    answer::failed(visit, outcome, Some(fault), plain)
 }

@@ -7,6 +7,7 @@
 //!
 //! `normative.rs` goes through RFC 9111 sentence by sentence.
 
+pub mod accept;
 pub mod coded_tag;
 pub mod coding;
 pub mod directives;

@@ -1,8 +1,17 @@
 //! Refusals and failures as answers: the one place where they become a status.
 
-use crate::{fill::Failure, origin::OriginError, telemetry::Fault};
+use crate::{
+    fill::Failure,
+    http_caching::accept::{self, Form},
+    origin::OriginError,
+    site::FailurePage,
+    telemetry::Fault,
+};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::json;
 use std::time::Duration;
+
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Why the edge answers by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +65,7 @@ impl Plain {
     /// Its fields.
     pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(6);
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(TEXT));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(after) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
@@ -69,6 +78,23 @@ impl Plain {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         headers
+    }
+
+    /// What it says to a client that asked with these fields, and its type; `page`: the site's own.
+    pub fn told_to(&self, asked: &HeaderMap, page: Option<&FailurePage>) -> (HeaderValue, String) {
+        let (status, retry_after) =
+            (self.status.as_u16(), self.retry_after.map(|after| after.as_secs().max(1)));
+        match (accept::form(asked), page) {
+            (Form::Html, Some(page)) if self.status.is_server_error() => {
+                let html = HeaderValue::from_static("text/html; charset=utf-8");
+                (html, page.filled(status, self.word, retry_after))
+            }
+            (Form::Json, _) if self.status.is_server_error() => {
+                let told = json!({ "status": status, "reason": self.word, "retry_after": retry_after });
+                (HeaderValue::from_static("application/json"), told.to_string())
+            }
+            _ => (HeaderValue::from_static(TEXT), self.text()),
+        }
     }
 
     /// Its text: the status and the word, for whoever reads it at three in the morning.

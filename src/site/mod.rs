@@ -2,9 +2,11 @@
 
 mod hosts;
 mod mounted;
+mod page;
 
 pub use hosts::Hosts;
 pub use mounted::Mounted;
+pub use page::FailurePage;
 
 use crate::{
     ledger::SiteMarks,
@@ -16,7 +18,7 @@ use hashbrown::HashMap;
 use hosts::name_length;
 use http::HeaderName;
 use ipnet::IpNet;
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, io, path::PathBuf, sync::Arc};
 
 /// The rule's name in metrics where no rule speaks for a request; no rule may be called so.
 pub const NO_RULE: &str = "none";
@@ -47,6 +49,8 @@ pub struct SiteSettings {
     pub service_credential: Option<PathBuf>,
     /// Clients whose `PURGE` is done.
     pub purge_from: Vec<IpNet>,
+    /// File of the page for what the origin could not answer.
+    pub failure_page: Option<PathBuf>,
 }
 
 /// A site, ready to serve. Belongs to one snapshot of the configuration.
@@ -73,6 +77,8 @@ pub struct Site {
     pub service_credential: Option<PathBuf>,
     /// Clients whose `PURGE` is done; whoever else sends it is refused.
     pub purge_from: Vec<IpNet>,
+    /// The page for what the origin could not answer.
+    pub failure_page: Option<FailurePage>,
     /// The scope was set: the operator says that its hosts hold the same.
     shared: bool,
     /// By the place of their rules.
@@ -107,6 +113,15 @@ pub enum SiteError {
         /// The host.
         host: String,
     },
+    /// Its page for failures cannot be used.
+    Page {
+        /// The site.
+        site: String,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: io::Error,
+    },
     /// The default site does not exist.
     Default(String),
 }
@@ -120,6 +135,9 @@ impl fmt::Display for SiteError {
                 errors.iter().try_for_each(|error| write!(f, ": {error}"))
             }
             SiteError::Host { site, host } => write!(f, "site {site}: another site answers for {host}"),
+            SiteError::Page { site, path, why } => {
+                write!(f, "site {site}: {} cannot be its failure_page: {why}", path.display())
+            }
             SiteError::Default(site) => write!(f, "the default site {site} does not exist"),
         }
     }
@@ -227,6 +245,12 @@ impl Sites {
                 }
                 mounts.push(mounted.flatten());
             }
+            let page = site.failure_page.as_deref().map(FailurePage::read).transpose();
+            let failure_page = page.unwrap_or_else(|why| {
+                let path = site.failure_page.clone().unwrap_or_default();
+                errors.push(SiteError::Page { site: site.name.clone(), path, why });
+                None
+            });
             let ready = Arc::new(Site {
                 name: site.name.as_str().into(),
                 scope: site.scope.as_deref().unwrap_or(&site.name).into(),
@@ -243,6 +267,7 @@ impl Sites {
                 cache_status_key: site.cache_status_key,
                 service_credential: site.service_credential.clone(),
                 purge_from: site.purge_from.clone(),
+                failure_page,
                 shared: site.scope.is_some(),
             });
             for host in &site.hosts {
@@ -319,6 +344,7 @@ mod tests {
             cache_status_key: false,
             service_credential: None,
             purge_from: Vec::new(),
+            failure_page: None,
         }
     }
 
@@ -393,13 +419,17 @@ mod tests {
         lost.origin = "gone".into();
         let mut bad = site("bad", &["b.example"]);
         bad.rules = vec![rule("r", "no-slash")];
-        let errors = build(&[lost, bad, site("a", &["x"]), site("b", &["x"])], Some("nobody")).unwrap_err();
+        let mut paged = site("paged", &["p.example"]);
+        paged.failure_page = Some("/nowhere.html".into());
+        let sites = [lost, bad, paged, site("a", &["x"]), site("b", &["x"])];
+        let errors = build(&sites, Some("nobody")).unwrap_err();
         let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(
             texts,
             [
                 "site lost: there is no origin gone",
                 "site bad: rule 1: a path begins with `/`",
+                "site paged: /nowhere.html cannot be its failure_page: No such file or directory (os error 2)",
                 "site b: another site answers for x",
                 "the default site nobody does not exist",
             ]

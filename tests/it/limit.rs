@@ -370,6 +370,57 @@ async fn what_an_origin_has_no_place_for_waits_or_gets_503_and_the_queue_drains(
 }
 
 #[tokio::test]
+async fn what_has_no_place_is_answered_stale_or_by_the_sites_own_page() {
+    let (origin, gate) = (Origin::start().await, Gate::new());
+    let stale =
+        Answer::ok("kept").field("ETag", "\"1\"").field("Cache-Control", "max-age=10").field("Age", "20");
+    origin.on("/kept", stale);
+    origin.on("/held", Answer::storable("x").behind(&gate));
+    let page = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(page.path(), "<h1>Busy {status} {reason}</h1>{retry_after}").unwrap();
+    let edge = Edge::with(&format!(
+        "default_site = \"lms\"\n[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
+         [[origin]]\nname = \"lms\"\nservers = [\"{}\"]\nin_flight = 1\nqueue = 0\n\
+         [[site]]\nname = \"lms\"\nhosts = [\"lms.example\"]\norigin = \"lms\"\nfailure_page = \"{}\"\n\
+         [[site.rule]]\nname = \"kept\"\nprefix = \"/kept\"\nverdict = \"cache\"\nstale_if_error = \"1h\"\n",
+        origin.addr(),
+        page.path().display(),
+    ))
+    .await;
+    edge.get("/kept").await.expect_body(200, "kept");
+    let mut client = edge.client().await;
+    client.send(&Request::new("GET", "/held").bytes()).await;
+    gate.arrived(1).await;
+    edge.get("/kept").await.expect_body(200, "kept");
+    assert_eq!(edge.outcome("stale").await, 1);
+    let browser = "text/html,application/xhtml+xml,*/*;q=0.8";
+    for (method, accept, kind, body) in [
+        ("GET", browser, "text/html; charset=utf-8", "<h1>Busy 503 origin-busy</h1>"),
+        ("POST", browser, "text/html; charset=utf-8", "<h1>Busy 503 origin-busy</h1>"),
+        ("GET", "application/json", "application/json", "\"reason\":\"origin-busy\""),
+        ("HEAD", browser, "text/html; charset=utf-8", ""),
+        ("GET", "*/*", "text/plain; charset=utf-8", "503 Service Unavailable (origin-busy)\n"),
+    ] {
+        for http2 in [false, true] {
+            let request = Request::new(method, "/other").field("Accept", accept);
+            let busy = if http2 { edge.h2().await.ask(&request).await } else { edge.ask(&request).await };
+            let busy = busy.expect(503);
+            assert_eq!(busy.field("content-type"), Some(kind), "{busy}");
+            let told = String::from_utf8_lossy(&busy.body).into_owned();
+            assert!(told.contains(body) && told.is_empty() == (method == "HEAD"), "{busy}");
+            let wait: u64 = busy.field("retry-after").unwrap().parse().unwrap();
+            let says = told.is_empty() || kind.starts_with("text/plain") || told.contains(&wait.to_string());
+            assert!(says, "{busy}");
+        }
+    }
+    let labels = ["site=\"lms\"", "class=\"page\""];
+    assert_eq!(edge.metric("lectern_origin_requests_turned_away_total", &labels).await, 11.0);
+    assert!(edge.said().iter().any(|line| line.contains("requests are turned away")));
+    gate.open();
+    client.reply("GET").await.expect(200);
+}
+
+#[tokio::test]
 async fn joiners_that_are_released_go_through_the_queue_too() {
     let (origin, first, rest) = (Origin::start().await, Gate::new(), Gate::new());
     let (one, others) = (first.clone(), rest.clone());

@@ -363,6 +363,7 @@ fn every_setting_can_be_set() {
                 cache_status_key: true,
                 service_credential: Some("/etc/lectern/credential".into()),
                 purge_from: vec!["10.0.0.0/8".parse().unwrap()],
+                failure_page: Some("/etc/lectern/busy.html".into()),
             }],
             default_site: Some(text("s")),
             cache: CacheSettings {
