@@ -186,6 +186,30 @@ fn a_run_is_a_window_ahead_of_its_first_reader_at_most_and_waits_for_its_last() 
 }
 
 #[test]
+fn who_joins_while_a_chunk_is_let_go_finds_it_or_does_not_join() {
+    let piece = bytes(CHUNK);
+    let window = Window { held: CHUNK as u64, ahead: WINDOW };
+    for _ in 0..500 {
+        let (tiers, bodies) = (Tiers::new(Memory::new(0, Metrics::new()), None), Arc::new(Bodies::default()));
+        let body = bodies.grow(&Arc::new(Body::new(None)), &tiers, window);
+        let (run, last) = (body.begin(0, None), Reader::new(&body, 0));
+        body.append(run, &piece).unwrap();
+        // Who is the last to need it leaves at the moment at which another comes.
+        let start = std::sync::Barrier::new(2);
+        let found = std::thread::scope(|threads| {
+            let joins = threads.spawn(|| {
+                start.wait();
+                Reader::if_all_is_there(&body, 0).map(|mut reader| next(&mut reader).is_some())
+            });
+            start.wait();
+            drop(last);
+            joins.join().unwrap()
+        });
+        assert_ne!(found, Some(false));
+    }
+}
+
+#[test]
 fn what_comes_again_must_be_the_same() {
     let all = bytes(2 * CHUNK);
     for (again, same) in [(&all[CHUNK..], true), (&all[CHUNK - 1..], false)] {

@@ -326,7 +326,7 @@ impl Fills {
     fn suits(&self, fill: &Fill, wanted: &Wanted<'_>) -> bool {
         fill.fits(wanted.client)
             && !fill.is_covered()
-            && fill.has(wanted.span)
+            && fill.has(wanted)
             && !self.covered(wanted, Tags::NONE, fill.born, fill.begun)
     }
 

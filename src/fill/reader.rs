@@ -43,7 +43,16 @@ pub struct Reader {
 impl Reader {
     /// A reader from `at` on.
     pub fn new(growing: &Arc<Growing>, at: u64) -> Reader {
-        let (growing, place) = (growing.clone(), growing.sit(at));
+        Reader::in_place(growing, growing.sit(at), at)
+    }
+
+    /// A reader from `at` on, if all there is behind can be had.
+    pub(super) fn if_all_is_there(growing: &Arc<Growing>, at: u64) -> Option<Reader> {
+        growing.sit_if_has_from(at).map(|place| Reader::in_place(growing, place, at))
+    }
+
+    fn in_place(growing: &Arc<Growing>, place: usize, at: u64) -> Reader {
+        let growing = growing.clone();
         Reader { growing, leave: None, place, at, end: u64::MAX, ahead: None, raised: None, lacked: None }
     }
 

@@ -72,8 +72,10 @@ impl Table {
         let key = wanted.key;
         let mut shard = self.shard(key);
         // The youngest first: it is the least likely to be covered.
-        if let Some(fill) = shard.fills.get(key).into_iter().flatten().rev().find(|fill| joins(fill)) {
-            return Ok((fill.clone(), fill.reader(wanted), false));
+        let mut others = shard.fills.get(key).into_iter().flatten().rev().filter(|fill| joins(fill));
+        // Not found out first and joined then: what nobody reads is let go in between.
+        if let Some(joined) = others.find_map(|fill| Some((fill.clone(), fill.join(wanted)?, false))) {
+            return Ok(joined);
         }
         let (fill, reader) = shard.insert(wanted, begin()?);
         Ok((fill, reader, true))

@@ -220,19 +220,19 @@ impl Fill {
         matches!(&*self.phase.borrow(), Phase::Head(head) if head.kept && head.tag.as_ref() == Some(tag))
     }
 
-    /// Whether who asks for `span`, or the whole, can have all of it here.
-    pub(super) fn has(&self, span: Option<Span>) -> bool {
-        self.body.has_from(span.map_or(0, |span| span.first))
+    /// Whether who asks for what `wanted` says can have all of it here, as far as is known by now.
+    pub(super) fn has(&self, wanted: &Wanted<'_>) -> bool {
+        self.body.has_from(wanted.first())
     }
 
-    /// A reader for what `wanted` says.
+    /// The first reader, for what `wanted` says.
     pub(super) fn reader(&self, wanted: &Wanted<'_>) -> Reader {
-        let reader =
-            Reader::new(&self.body, wanted.span.map_or(0, |span| span.first)).of(wanted.learner.as_ref());
-        match &wanted.leave {
-            Some(leave) => reader.under(leave.clone()),
-            None => reader,
-        }
+        wanted.reads(Reader::new(&self.body, wanted.first()))
+    }
+
+    /// Another reader for what `wanted` says, if it can have all of it here.
+    pub(super) fn join(&self, wanted: &Wanted<'_>) -> Option<Reader> {
+        Reader::if_all_is_there(&self.body, wanted.first()).map(|reader| wanted.reads(reader))
     }
 
     /// Whether a request with these fields may wait for this fill, as far as is known by now.

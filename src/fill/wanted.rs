@@ -3,6 +3,7 @@
 use crate::{
     access::{Learner, Leave},
     cache::{Body, CHUNK, Key, StoredResponse},
+    fill::reader::Reader,
     http_caching::RequestDirectives,
     origin::{Exchange, Origin, Turn},
     rules::{Class, Policy},
@@ -64,6 +65,20 @@ impl Wanted<'_> {
     /// Where it is fetched from.
     pub(super) fn origin(&self) -> &Arc<Origin> {
         self.mount.map_or(&self.site.origin, |mount| &mount.origin)
+    }
+
+    /// The first byte it wants.
+    pub(super) fn first(&self) -> u64 {
+        self.span.map_or(0, |span| span.first)
+    }
+
+    /// A reader for whoever wants it, under her leave if she has one.
+    pub(super) fn reads(&self, reader: Reader) -> Reader {
+        let reader = reader.of(self.learner.as_ref());
+        match &self.leave {
+            Some(leave) => reader.under(leave.clone()),
+            None => reader,
+        }
     }
 
     /// Whose turn it is there.

@@ -432,9 +432,6 @@ impl Growing {
 
     /// Whether a reader from `at` on can have all there is behind: nothing was let go that cannot be had again.
     pub(super) fn has_from(&self, at: u64) -> bool {
-        let mut state = self.state();
-        state.fetches
-            || state.with_whole
-            || !state.runs.iter_mut().any(|run| run.start <= at && at < run.lost())
+        self.state().has_from(at)
     }
 }

@@ -1,6 +1,6 @@
 //! What readers do at a growing body: sit, look, move on, leave.
 
-use super::{Found, Growing, run::index, state::Place};
+use super::{Found, Growing, run::index};
 use crate::{access::Learner, clock};
 use std::{
     sync::Arc,
@@ -10,17 +10,13 @@ use std::{
 impl Growing {
     /// Takes a seat at `at`.
     pub(in crate::fill) fn sit(&self, at: u64) -> usize {
+        self.state().sit(at)
+    }
+
+    /// Takes a seat at `at` if all there is behind can be had: in one step, as a run lets go what nobody sits at.
+    pub(in crate::fill) fn sit_if_has_from(&self, at: u64) -> Option<usize> {
         let mut state = self.state();
-        let place =
-            Some(Place { at, end: u64::MAX, moved: clock::instant(), waker: None, cut: None, learner: None });
-        let free = state.places.iter().position(Option::is_none);
-        let index = free.unwrap_or(state.places.len());
-        match free {
-            Some(free) => state.places[free] = place,
-            None => state.places.push(place),
-        }
-        state.wake_writers();
-        index
+        state.has_from(at).then(|| state.sit(at))
     }
 
     /// It is this learner who sits there.

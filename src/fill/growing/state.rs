@@ -7,6 +7,7 @@ use super::{
 use crate::{
     access::Learner,
     cache::{Buffers, CHUNK},
+    clock,
 };
 use std::{
     sync::Arc,
@@ -76,6 +77,26 @@ impl State {
             let near = place.at + NEAR >= run.start && place.at <= run.came + NEAR;
             place.end > run.shown && run.end.is_none_or(|end| place.at < end) && (near || !self.fetches)
         })
+    }
+
+    /// A reader sits down at `at`.
+    pub(super) fn sit(&mut self, at: u64) -> usize {
+        let place =
+            Some(Place { at, end: u64::MAX, moved: clock::instant(), waker: None, cut: None, learner: None });
+        let free = self.places.iter().position(Option::is_none);
+        let index = free.unwrap_or(self.places.len());
+        match free {
+            Some(free) => self.places[free] = place,
+            None => self.places.push(place),
+        }
+        self.wake_writers();
+        index
+    }
+
+    /// Whether a reader from `at` on can have all there is behind: nothing was let go that cannot be had again.
+    pub(super) fn has_from(&mut self, at: u64) -> bool {
+        let lost = |run: &mut Run| run.start <= at && at < run.lost();
+        self.fetches || self.with_whole || !self.runs.iter_mut().any(lost)
     }
 
     pub(super) fn slowest(&self) -> u64 {
@@ -192,7 +213,6 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
 
     const FAR: u64 = 100 * CHUNK as u64;
 
