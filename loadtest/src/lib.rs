@@ -10,9 +10,12 @@
 //! # }
 //! ```
 
+pub mod clock;
 pub mod content;
 mod lms;
 
+pub use lms::capacity::Capacity;
 pub use lms::counters::Counters;
+pub use lms::kind::{Kind, Load, Share};
 pub use lms::trouble::Trouble;
 pub use lms::{Lms, Options};

@@ -50,7 +50,7 @@ fn size(text: &str) -> Result<u64, String> {
 #[tokio::main]
 async fn main() -> io::Result<()> {
     let Command::Lms { listen, tenant, film, ignore_version } = Arguments::parse().command;
-    let options = Options { tenants: tenant, film, ignore_version };
+    let options = Options { tenants: tenant, film, ignore_version, ..Options::default() };
     let lms = Lms::start_fronts(&listen, options).await?;
     for (number, address) in lms.addrs().iter().enumerate() {
         writeln!(

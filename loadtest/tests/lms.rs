@@ -7,7 +7,7 @@ use std::time::Duration;
 use loadtest::content::media::Film;
 use loadtest::content::package::Module;
 use loadtest::content::{Built, hex};
-use loadtest::{Lms, Options, Trouble};
+use loadtest::{Capacity, Kind, Lms, Options, Trouble};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -195,4 +195,128 @@ async fn live_connections() {
     socket.read_to_end(&mut got).await.unwrap();
     assert_eq!(&got[..4], [0x88, 2 + 12, 0x03, 0xe9], "a close frame with 1001");
     events.read_to_end(&mut Vec::new()).await.expect("a clean end of the events");
+}
+
+#[tokio::test]
+async fn a_course_has_a_page_for_each_learner_and_packages_for_those_enrolled() {
+    let lms = lms().await;
+    let cookie = |name| format!("Cookie: {}", Lms::cookie("lms-a.example", name));
+    let (ada, outsider) = (cookie("Ada"), cookie("outsider-1"));
+    let mut numbers = Vec::new();
+    for _ in 0..2 {
+        let page = ask(&lms, 0, "GET /course/7", &[&ada], b"").await;
+        assert!(String::from_utf8_lossy(&page.body).contains("Hello, Ada."), "{}", page.head);
+        assert!(page.field("cache-control").is_none(), "{}", page.head);
+        numbers.push(page.field("x-answer").unwrap().to_owned());
+    }
+    assert_ne!(numbers[0], numbers[1], "a page that comes again tells");
+    let path = "GET /course/7/package/fire-safety/index.html";
+    let file = ask(&lms, 1, path, &[&ada], b"").await;
+    assert_eq!((file.status, file.field("cache-control")), (200, Some("private, max-age=3600")));
+    assert!(file.body == Module::FireSafety.build("index.html", 1).unwrap());
+    let condition = format!("If-None-Match: {}", file.field("etag").unwrap());
+    assert_eq!(ask(&lms, 0, path, &[&ada, &condition], b"").await.status, 304);
+    assert_eq!(ask(&lms, 0, path, &[&outsider, &condition], b"").await.status, 403);
+    assert_eq!(ask(&lms, 0, path, &[&condition], b"").await.status, 303);
+    assert_eq!(ask(&lms, 0, "GET /access/7", &[&ada], b"").await.status, 200);
+    assert_eq!(ask(&lms, 0, "GET /access/7", &[&outsider], b"").await.status, 403);
+
+    assert_eq!(lms.counters().load.checks_early, 0, "nobody takes a yes for granted");
+
+    // A version for one tenant alone.
+    lms.publish("lms-a.example/fire-safety", 2);
+    assert_eq!(ask(&lms, 0, path, &[&ada], b"").await.field("x-content-version"), Some("2"));
+    let other = path.replace("GET ", "GET http://lms-b.example");
+    let bob = format!("Cookie: {}", Lms::cookie("lms-b.example", "Bob"));
+    assert_eq!(ask(&lms, 0, &other, &[&bob], b"").await.field("x-content-version"), Some("1"));
+}
+
+#[tokio::test]
+async fn what_is_asked_for_is_counted_by_kind() {
+    let options = Options { film: FILM, kept: Duration::from_secs(600), ..Options::default() };
+    let lms = Lms::start(([127, 0, 0, 1], 0).into(), options).await.unwrap();
+    let cookie = |name| format!("Cookie: {}", Lms::cookie("lms-a.example", name));
+    let (ada, bob) = (cookie("Ada"), cookie("Bob"));
+    let path = "GET /course/7/package/fire-safety/index.html";
+    let file = ask(&lms, 0, path, &[&ada], b"").await;
+    let condition = format!("If-None-Match: {}", file.field("etag").unwrap());
+    for who in [&ada, &bob, &ada] {
+        ask(&lms, 0, path, &[who, &condition], b"").await;
+    }
+    ask(&lms, 0, "GET /access/8", &[&ada], b"").await;
+    ask(&lms, 0, path, &[], b"").await;
+    ask(&lms, 0, "GET /media/film.mp4", &["Range: bytes=0-99999"], b"").await;
+    ask(&lms, 0, "HEAD /media/film.mp4", &[], b"").await;
+    ask(&lms, 0, "GET /course/7", &[&ada], b"").await;
+    ask(&lms, 0, "POST /track", &[], b"id=1").await;
+    let load = lms.counters().load;
+    assert_eq!((load.fills(), load.checks(), load.revalidations()), (3, 5, 0));
+    assert_eq!(load.of(Kind::Package).bytes, file.body.len() as u64);
+    assert_eq!(load.of(Kind::Film).bytes, 100_000);
+    assert_eq!((load.of(Kind::Page).requests, load.of(Kind::Commit).requests), (1, 1));
+    assert_eq!(load.checks_early, 1, "Ada's second for course 7, not Bob's, not that for course 8");
+    assert_eq!((load.in_flight, load.in_flight_max), (0, 1));
+    let told = ask(&lms, 0, "GET /_control/load", &[], b"").await;
+    assert_eq!(serde_json::from_slice::<loadtest::Load>(&told.body).unwrap(), load);
+}
+
+#[tokio::test]
+async fn a_front_does_as_much_at_once_as_it_has_workers_and_all_in_flight_are_counted() {
+    // Nobody is done before the time is over, and nobody waits so long.
+    let capacity = Capacity {
+        workers: 1,
+        page: Duration::from_millis(500),
+        file: Duration::ZERO,
+        check: Duration::ZERO,
+        commit: Duration::ZERO,
+    };
+    let options = Options { capacity: Some(capacity), film: FILM, ..Options::default() };
+    let fronts = [([127, 0, 0, 1], 0).into(), ([127, 0, 0, 1], 0).into()];
+    let lms = Lms::start_fronts(&fronts, options).await.unwrap();
+    let begun = loadtest::clock::now();
+    let one = |front| ask(&lms, front, "GET /my/", &[], b"");
+    let answers = tokio::join!(one(0), one(0), one(1));
+    assert_eq!([answers.0.status, answers.1.status, answers.2.status], [303; 3]);
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    let load = lms.counters().load;
+    assert_eq!((load.in_flight, load.in_flight_max), (0, 3));
+    assert_eq!(lms.counters_of(0).load.in_flight_max, 2);
+}
+
+#[tokio::test]
+async fn commits_that_name_themselves_are_counted_by_name() {
+    let lms = lms().await;
+    for body in ["id=a&score=1", "id=b", "id=a", "score=2"] {
+        ask(&lms, 1, "POST /track", &[], body.as_bytes()).await;
+    }
+    let told = ask(&lms, 0, "GET /_control/commits", &[], b"").await;
+    let told: serde_json::Value = serde_json::from_slice(&told.body).unwrap();
+    assert_eq!(told, serde_json::json!({ "a": 2, "b": 1 }));
+}
+
+#[tokio::test]
+async fn a_front_that_dies_takes_its_connections_with_it_and_comes_back_where_it_was() {
+    let lms = lms().await;
+    lms.trouble(Trouble::on("/my/").delay(Duration::from_secs(600)));
+    let address = lms.addrs()[1];
+    let mut waiting = TcpStream::connect(address).await.unwrap();
+    waiting.write_all(b"GET /my/ HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    while lms.counters_of(1).load.in_flight == 0 {
+        tokio::task::yield_now().await;
+    }
+    let json = br#"{"front":1,"up":false}"#;
+    let by_control = ["Content-Type: application/json"];
+    assert_eq!(ask(&lms, 0, "POST /_control/front", &by_control, json).await.status, 204);
+    let mut rest = Vec::new();
+    drop(
+        tokio::time::timeout(Duration::from_secs(10), waiting.read_to_end(&mut rest)).await.expect("an end"),
+    );
+    assert!(rest.is_empty() && TcpStream::connect(address).await.is_err());
+    assert_eq!(lms.counters_of(1).load.in_flight, 0);
+    assert_eq!(ask(&lms, 0, "GET /theme/site.css", &[], b"").await.status, 200);
+    lms.set_front(1, true).await;
+    assert_eq!(ask(&lms, 1, "GET /theme/site.css", &[], b"").await.status, 200);
+    assert_eq!(ask(&lms, 1, "POST /_control/front", &by_control, json).await.status, 409, "itself");
+    lms.heal();
+    lms.stop().await;
 }

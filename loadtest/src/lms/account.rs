@@ -1,5 +1,7 @@
 //! Login by cookie, and pages for one learner alone. They say nothing about storing, so that a careless cache would.
 
+use std::sync::atomic::Ordering;
+
 use axum::Json;
 use axum::extract::{Form, State};
 use axum::http::{HeaderMap, HeaderName, header};
@@ -13,6 +15,7 @@ use super::pages::{Tenant, bare, escape};
 use crate::content::hex;
 
 const COOKIE: &str = "lms_session";
+const ANSWER: HeaderName = HeaderName::from_static("x-answer");
 
 /// The login form.
 pub(crate) async fn form() -> Response {
@@ -47,7 +50,12 @@ pub(crate) async fn logout() -> Response {
 
 /// The learner's own page, under `/my/` and any path below it, whatever that looks like. `/my/` sets a cookie each
 /// time, the others do not; none says anything about storing, and all have a `Last-Modified` long past.
-pub(crate) async fn mine(Tenant(tenant): Tenant, headers: HeaderMap, uri: axum::http::Uri) -> Response {
+pub(crate) async fn mine(
+    State(front): State<Front>,
+    Tenant(tenant): Tenant,
+    headers: HeaderMap,
+    uri: axum::http::Uri,
+) -> Response {
     let Some(name) = learner(&tenant, &headers) else {
         return Redirect::to("/login").into_response();
     };
@@ -57,11 +65,18 @@ pub(crate) async fn mine(Tenant(tenant): Tenant, headers: HeaderMap, uri: axum::
          <form method=\"post\" action=\"/logout\"><button>Log out</button></form>\n",
         name = escape(&name)
     );
-    let mut response = bare("My courses", &content);
-    set(&mut response, header::LAST_MODIFIED, httpdate::fmt_http_date(modified(1)));
+    let mut response = own(&front, "My courses", &content);
     if uri.path() == "/my/" {
         set(&mut response, header::SET_COOKIE, format!("lms_seen={}; Path=/", hex(name.as_bytes())));
     }
+    response
+}
+
+/// A learner's own page. `X-Answer` is a number that no other answer has: who sees one twice knows that somebody stored it.
+pub(crate) fn own(front: &Front, title: &str, content: &str) -> Response {
+    let mut response = bare(title, content);
+    set(&mut response, header::LAST_MODIFIED, httpdate::fmt_http_date(modified(1)));
+    set(&mut response, ANSWER, front.shared.answers.fetch_add(1, Ordering::Relaxed).to_string());
     response
 }
 
@@ -80,7 +95,7 @@ fn set(response: &mut Response, name: HeaderName, value: String) {
 }
 
 /// The name in a cookie that this tenant gave out.
-fn learner(tenant: &str, headers: &HeaderMap) -> Option<String> {
+pub(super) fn learner(tenant: &str, headers: &HeaderMap) -> Option<String> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
     let mut cookies =
         lines.flat_map(|line| line.split(';')).filter_map(|cookie| cookie.trim().split_once('='));

@@ -1,5 +1,6 @@
 //! The control page: what a test, or a person with a browser, does to the LMS while it runs.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use axum::extract::{Query, State};
@@ -10,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::front::Front;
+use super::kind::Load;
 use super::trouble::Trouble;
 
 /// Everything under `/_control`, neither counted nor disturbed.
@@ -18,6 +20,9 @@ pub(crate) fn router() -> Router<Front> {
         .route("/", get(async || Html(include_str!("control.html"))))
         .route("/state", get(state))
         .route("/counters", get(counters).delete(reset))
+        .route("/load", get(load))
+        .route("/commits", get(commits))
+        .route("/front", post(set_front))
         .route("/publish", post(publish))
         .route("/trouble", post(trouble).delete(heal))
         .route("/event", post(event))
@@ -44,6 +49,34 @@ struct Which {
 /// The counts of all fronts, or of one with `?front=`.
 async fn counters(State(front): State<Front>, Query(which): Query<Which>) -> Json<Value> {
     Json(json!(front.shared.counters(which.front)))
+}
+
+/// What a load test reads often, over all fronts.
+async fn load(State(front): State<Front>) -> Json<Load> {
+    Json(front.shared.counters(None).load)
+}
+
+/// Each commit that named itself, with how often it came.
+async fn commits(State(front): State<Front>) -> Json<HashMap<String, u32>> {
+    Json(front.shared.commits.all())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetFront {
+    front: usize,
+    up: bool,
+}
+
+/// Ends a front, or brings it back. Ask another front for it.
+async fn set_front(State(asked): State<Front>, Json(set): Json<SetFront>) -> StatusCode {
+    match asked.shared.fronts.get(set.front) {
+        Some(own) if set.front != asked.number => {
+            own.life.set(set.up).await;
+            StatusCode::NO_CONTENT
+        }
+        _ => StatusCode::CONFLICT,
+    }
 }
 
 async fn reset(State(front): State<Front>) -> StatusCode {

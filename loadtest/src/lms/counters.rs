@@ -5,6 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+use super::kind::Load;
+
 /// Distinct paths that are counted apart; more are counted as `(others)`.
 const PATHS: usize = 100_000;
 /// Bodies of commits that are kept.
@@ -33,6 +35,8 @@ pub struct Counters {
     pub upload_bytes: u64,
     /// Event streams and WebSockets that are open now.
     pub open_streams: u64,
+    /// The same by what was asked for, and how much was under way at once.
+    pub load: Load,
 }
 
 impl Counters {
@@ -69,6 +73,7 @@ impl Counters {
         self.upload_bytes += other.upload_bytes;
         self.open_streams += other.open_streams;
         self.commit_bodies.extend_from_slice(&other.commit_bodies);
+        self.load.add(&other.load);
         other.by_path.iter().for_each(|(path, n)| *self.by_path.entry(path.clone()).or_default() += n);
         other
             .by_method

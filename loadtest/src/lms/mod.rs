@@ -2,13 +2,18 @@
 
 mod account;
 mod asset;
+pub(crate) mod capacity;
 mod content;
 mod control;
 pub(crate) mod counters;
+mod course;
+mod flight;
 mod front;
+pub(crate) mod kind;
 mod live;
 mod media;
 mod pages;
+mod serve;
 mod tracking;
 pub(crate) mod trouble;
 
@@ -17,11 +22,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use capacity::Capacity;
 use counters::Counters;
 use front::{Front, Shared};
 use trouble::Trouble;
@@ -36,11 +41,21 @@ pub struct Options {
     /// As a real Moodle does: the version in a path is ignored, and what is published now is served under any number.
     /// Otherwise a version above the published one is a 404.
     pub ignore_version: bool,
+    /// What each front can do at once. Without it everything is answered at once.
+    pub capacity: Option<Capacity>,
+    /// How long whoever asks about a learner's access may take a yes for granted: checks that come sooner are counted.
+    pub kept: Duration,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { tenants: Vec::new(), film: 64 << 20, ignore_version: false }
+        Options {
+            tenants: Vec::new(),
+            film: 64 << 20,
+            ignore_version: false,
+            capacity: None,
+            kept: Duration::ZERO,
+        }
     }
 }
 
@@ -70,13 +85,10 @@ impl Lms {
         let mut serving = JoinSet::new();
         for (number, listener) in listeners.into_iter().enumerate() {
             let app = front::router(Front::new(Arc::clone(&shared), number));
-            let mut stopped = stopped.clone();
-            // Small answers must not wait for the peer's acknowledgement; a socket that refuses still works.
-            let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-            serving.spawn(async move {
-                let until = async move { drop(stopped.wait_for(|stop| *stop).await) };
-                axum::serve(listener, app).with_graceful_shutdown(until).await
-            });
+            let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
+            serving.spawn(
+                async move { serve::serve(listener, app, &shared.fronts[number].life, stopped).await },
+            );
         }
         Ok(Lms { addresses, shared, stop, serving })
     }
@@ -96,7 +108,8 @@ impl Lms {
         account::cookie(tenant, learner)
     }
 
-    /// Publishes a version of a module (`fire-safety`, `solar-system`, `film`, `lecture`, `handbook`) on all fronts.
+    /// Publishes a version of a module (`fire-safety`, `solar-system`, `film`, `lecture`, `handbook`) on all fronts. `TENANT/MODULE` is that
+    /// tenant's own version of a package in a course.
     pub fn publish(&self, module: &str, version: u32) {
         self.shared.publish(None, module, version);
     }
@@ -104,6 +117,11 @@ impl Lms {
     /// Publishes it on one front, as in the middle of a rolling update.
     pub fn publish_on(&self, front: usize, module: &str, version: u32) {
         self.shared.publish(Some(front), module, version);
+    }
+
+    /// Ends a front at once with all its connections, or brings it back at the same address. It is so when this comes back.
+    pub async fn set_front(&self, front: usize, up: bool) {
+        self.shared.fronts[front].life.set(up).await;
     }
 
     /// Makes trouble from now on; earlier troubles stay and come first.

@@ -1,5 +1,8 @@
 //! What learners send: tracking commits, of which none may be lost or doubled, and uploads of any size.
 
+use std::collections::HashMap;
+use std::sync::Mutex;
+
 use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
@@ -8,11 +11,15 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 
+use super::counters::locked;
 use super::front::Front;
 use crate::content::hex;
 
 /// The longest commit.
 const COMMIT: usize = 1 << 20;
+/// The longest name of a commit, and how many names are kept.
+const NAME: usize = 64;
+const NAMED: usize = 1_000_000;
 
 /// A commit counts once its body came whole, whether or not the client still waits for the answer.
 pub(crate) async fn commit(State(front): State<Front>, body: Body) -> Response {
@@ -24,10 +31,31 @@ pub(crate) async fn beacon(State(front): State<Front>, body: Body) -> Response {
     keep(front, body, true).await
 }
 
+/// How often a commit that names itself (`id=ID` or `id=ID&…`) came: the proof that none was lost or doubled.
+#[derive(Default)]
+pub(crate) struct Commits(Mutex<HashMap<String, u32>>);
+
+impl Commits {
+    fn came(&self, body: &[u8]) {
+        let Some(named) = body.strip_prefix(b"id=") else { return };
+        let id = named.split(|byte| *byte == b'&').next().unwrap_or_default();
+        let mut commits = locked(&self.0);
+        if id.len() <= NAME && commits.len() < NAMED {
+            *commits.entry(String::from_utf8_lossy(id).into_owned()).or_default() += 1;
+        }
+    }
+
+    /// Each with how often it came.
+    pub(crate) fn all(&self) -> HashMap<String, u32> {
+        locked(&self.0).clone()
+    }
+}
+
 async fn keep(front: Front, body: Body, beacon: bool) -> Response {
     let Ok(body) = to_bytes(body, COMMIT).await else {
         return (StatusCode::BAD_REQUEST, "The commit did not come whole.\n").into_response();
     };
+    front.shared.commits.came(&body);
     let mut commits = 0;
     front.count(|counters| {
         counters.commit(&body, beacon);
