@@ -98,6 +98,20 @@ bench-smoke: build
 	@$(PYTHON) benches/http/selftest.py
 	@LECTERN=$(TARGET)/debug/lectern $(PYTHON) benches/http/run.py --smoke --out target/bench-smoke
 
+LOAD := nginx taskset setpriv
+
+.PHONY: load
+load: need ## 94 tenants' learners at normal, three and ten times the load, beside nginx and no cache; SECONDS=10 shorter phases, PEERS=lectern
+	@scripts/need.sh $(LOAD)
+	@$(CARGO) build --locked --profile fast --workspace --bins
+	@$(TARGET)/fast/loadtest load --lectern $(TARGET)/fast/lectern --out target/load \
+	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(PEERS),--only $(PEERS))
+
+.PHONY: load-smoke
+load-smoke: build
+	@scripts/need.sh $(LOAD)
+	@$(TARGET)/debug/loadtest load --lectern $(TARGET)/debug/lectern --out target/load-smoke --smoke $(if $(PEERS),--only $(PEERS))
+
 .PHONY: scale
 scale: need ## a disk with 2 million stored responses: start, index, late hits; CI=true: 200,000, not optimised
 	@scripts/need.sh python3 nginx h2load taskset setpriv
