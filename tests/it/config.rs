@@ -166,6 +166,9 @@ async fn a_reload_keeps_what_is_stored_and_the_connections_to_the_origin() {
     let edge = Edge::with(&with_sites(&origin, "")).await;
     edge.get("/a").await.expect(200);
     for round in 0..3 {
+        // A client has its answer before the connection is back with those that are kept.
+        eventually("end of all fills", async || edge.metric("lectern_fills_in_flight", &[]).await == 0.0)
+            .await;
         edge.configure(&with_sites(&origin, &format!("body_limit = {}", 1000 + round)));
         edge.control("POST", "/v1/reload", "").await.expect(200);
         let hit = edge.get("/a").await.expect(200);
