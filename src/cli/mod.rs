@@ -14,6 +14,7 @@ mod reload;
 mod serve;
 mod sign;
 mod store;
+mod switch;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -54,6 +55,9 @@ enum Command {
     /// Fetch and store what learners will ask for; ends when all of it is stored.
     #[command(after_help = call::EXIT_CODES)]
     Warm(warm::Warm),
+    /// Relay everything, or spare the origin: for a site or the node; ends when that is in force.
+    #[command(after_help = call::EXIT_CODES)]
+    Switch(switch::Switch),
     /// Load the configuration anew; with errors in it what runs goes on.
     #[command(after_help = call::EXIT_CODES)]
     Reload(reload::Reload),
@@ -110,6 +114,7 @@ fn run_with(args: impl IntoIterator<Item = std::ffi::OsString>, streams: &mut St
             Command::Ledger(ledger) => ledger.run(streams),
             Command::Forget(forget) => forget.run(streams),
             Command::Warm(warm) => warm.run(streams),
+            Command::Switch(switch) => switch.run(streams),
             Command::Reload(reload) => reload.run(streams),
             Command::Explain(explain) => explain.run(streams),
             Command::Sign(sign) => sign.run(streams),

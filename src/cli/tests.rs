@@ -13,6 +13,7 @@ use crate::{
         AnswerTold, Explanation, FieldTold, KeyTold, NumberTold, OriginTold, Otherwise, PassedOver, RuleTold,
         SiteTold, StoredTold, Warmed,
     },
+    site::Switches,
     telemetry::Metrics,
 };
 use std::{
@@ -62,6 +63,7 @@ fn node(reload: Result<ReloadSummary, ReloadRefused>) -> Node {
                 Box::pin(async move { number })
             })
         },
+        switches: Arc::new(Switches::open(&dir.path().join("ledger"), &metrics).unwrap()),
         metrics,
         tokens: Arc::new(Tokens::load(Some(&tokens), Rate::default()).unwrap()),
         wholes: Arc::new(crate::control::Wholes::new(std::time::Duration::ZERO)),

@@ -1,4 +1,4 @@
-//! The control API: purges with a number, forgetting of access, reload, explain, metrics, health. Whoever changes something, or looks into what is
+//! The control API: purges with a number, forgetting of access, switches, reload, explain, metrics, health. Whoever changes something, or looks into what is
 //! stored, shows a token that has the role for it, and does not do so too often.
 //!
 //! Every error is a problem document (RFC 9457). A call that is not allowed or not understood changes nothing and
@@ -18,6 +18,7 @@ mod reload;
 mod roles;
 mod settings;
 mod shapes;
+mod switches;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -37,6 +38,7 @@ pub use reload::{ReloadRefused, ReloadSummary};
 pub use roles::{Role, Roles};
 pub use settings::ControlSettings;
 pub use shapes::Shape;
+pub use switches::{SwitchAnswer, SwitchRequest, SwitchesTold};
 pub use tokens::{NewToken, TokenError, Tokens};
 pub use warm::{LONGEST_LIST, Warm, WarmCounts, WarmLine, WarmRequest};
 pub use whole::Wholes;
@@ -44,6 +46,7 @@ pub use whole::Wholes;
 use crate::{
     access::Forget,
     ledger::{Ledger, Record},
+    site::Switches,
     telemetry::Metrics,
 };
 use axum::{Router, body::Body, extract::DefaultBodyLimit};
@@ -66,6 +69,8 @@ pub struct Control {
     pub ledger: Arc<Ledger>,
     /// Forgets whom the LMS let in, in force when it returns; gives the number of it.
     pub forget: ForgetAccess,
+    /// What is switched.
+    pub switches: Arc<Switches>,
     /// What `/metrics` shows.
     pub metrics: Arc<Metrics>,
     /// Who may change something; read anew by the node's reload.

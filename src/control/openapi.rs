@@ -3,7 +3,7 @@
 use super::{
     Control, explain, forget, health, ledger, purge, reload,
     shapes::{cloudflare, fastly},
-    warm,
+    switches, warm,
 };
 use axum::{Json, extract::DefaultBodyLimit};
 use std::sync::LazyLock;
@@ -18,7 +18,7 @@ use utoipa_axum::{
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Lectern control API", description = "Purges with a number, forgetting of access, warm-up, reload, explain, metrics, health."),
+    info(title = "Lectern control API", description = "Purges with a number, forgetting of access, warm-up, switches, reload, explain, metrics, health."),
     modifiers(&Token),
     tags((name = "purge", description = "What is outdated"), (name = "shapes", description = "Purges as other products take them; off unless `control.shapes` names them"), (name = "access", description = "Who is let in"), (name = "warm-up", description = "What is fetched beforehand"), (name = "node", description = "This node"))
 )]
@@ -50,6 +50,7 @@ pub(super) fn documented() -> OpenApiRouter<Control> {
         .routes(routes!(cloudflare::purge_cache))
         .routes(routes!(forget::forget))
         .routes(UtoipaMethodRouterExt::layer(routes!(warm::warm), DefaultBodyLimit::max(warm::BODY_BYTES)))
+        .routes(routes!(switches::switches, switches::switch))
         .routes(routes!(reload::reload))
         .routes(routes!(explain::explain))
         .routes(routes!(health::healthz))

@@ -1,7 +1,7 @@
 //! Errors of the API as problem documents (RFC 9457): what went wrong, and what would be right.
 
 use super::roles::Roles;
-use crate::ledger::LedgerError;
+use crate::{ledger::LedgerError, site::SwitchError};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde::{Deserialize, Serialize};
@@ -222,6 +222,30 @@ impl Problem {
         let title = "The node is being upgraded";
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, UPGRADING, title, detail);
         Problem { retry_after: Some(1), ..problem }
+    }
+
+    /// Nothing was switched.
+    pub(super) fn switch(error: &SwitchError) -> Problem {
+        match error {
+            SwitchError::HandedOver => Problem::upgrading(),
+            SwitchError::Unwritten(_) => {
+                let title = "Nothing was switched";
+                Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "urn:lectern:switch-unwritten",
+                    title,
+                    error.to_string(),
+                )
+            }
+        }
+    }
+
+    /// A switch says why.
+    pub(super) fn no_reason() -> Problem {
+        let detail =
+            "`reason` is empty: write why, for those who find it switched; nothing was switched".into();
+        let title = "A reason is missing";
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:lectern:no-reason", title, detail)
     }
 
     pub(super) fn ledger(error: &LedgerError) -> Problem {

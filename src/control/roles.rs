@@ -11,7 +11,7 @@ pub enum Role {
     Purge,
     /// What the release of a module needs: purges of modules.
     Release,
-    /// The node: reload, forgetting of access.
+    /// The node: reload, switches, forgetting of access.
     Operate,
 }
 

@@ -12,7 +12,7 @@ use crate::{
     ledger::Number,
     origin::Head,
     rules::Verdict,
-    site::Site,
+    site::{Mode, Site},
 };
 use http::{HeaderMap, HeaderValue, Method};
 use std::sync::Arc;
@@ -71,7 +71,8 @@ impl Edge {
     pub(super) fn before_head(&self, visit: &Visit) -> Option<(Arc<StoredResponse>, Number)> {
         let looks_up = matches!(visit.route.verdict, Verdict::Cache(_) | Verdict::Obey);
         let asked = visit.route.access.asked().is_some();
-        if visit.parts.method != Method::HEAD || !looks_up || asked || self.0.handover.has_begun() {
+        let stores = visit.mode != Mode::Relay && !self.0.handover.has_begun();
+        if visit.parts.method != Method::HEAD || !looks_up || asked || !stores {
             return None;
         }
         let born = self.0.ledger.last();

@@ -6,6 +6,7 @@ use crate::{
     http_caching::{Directives, Fwd, RequestDirectives, Tags},
     ledger::{Number, Standing, Subject},
     rules::Verdict,
+    site::Mode,
 };
 use http::{Method, header};
 use std::{sync::Arc, time::SystemTime};
@@ -13,17 +14,37 @@ use std::{sync::Arc, time::SystemTime};
 /// What a look-up found.
 pub(super) enum Found {
     /// A stored response that may serve now.
-    Serves { stored: Arc<StoredResponse>, ttl: i64, refresh: bool },
+    Serves { stored: Arc<StoredResponse>, ttl: i64, how: Serving },
     /// Nothing in memory; something may be on disk.
     Below,
     /// Nothing is looked for: the LMS is asked first who may have it.
     Unasked,
     /// Nothing is looked for: the origin alone answers, and why.
     Relays(Fwd),
+    /// Nothing is looked for: its site is switched to relay everything.
+    Switched,
     /// Nothing is looked for: another process serves in the place of this one.
     HandedOver,
     /// Nothing that may serve without asking.
     Asks { validates: Option<Arc<StoredResponse>>, on_error: bool, why: Fwd },
+}
+
+/// How a stored response serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Serving {
+    /// It may serve as it is.
+    AsItIs,
+    /// While a fill brings a new one.
+    Refreshing,
+    /// Stale, as its site is switched to spare the origin.
+    Sparing,
+}
+
+impl Serving {
+    /// The word for the log and `Cache-Status`, if it needs one.
+    pub(super) fn detail(self) -> Option<&'static str> {
+        matches!(self, Serving::Sparing).then_some("switch-spare")
+    }
 }
 
 impl Found {
@@ -51,6 +72,8 @@ pub(super) enum Way {
 /// Why a request that may be stored goes to the origin by itself.
 #[derive(Clone, Copy)]
 pub(super) enum Own {
+    /// Its site is switched to relay everything.
+    Switch,
     /// Another process serves in the place of this one, and may know of purges that are not known here.
     HandedOver,
     /// A HEAD brings no body, so it fills nothing.
@@ -70,7 +93,11 @@ pub(super) enum Own {
 impl Own {
     /// The word for the log, if it needs one.
     pub(super) fn detail(self) -> Option<&'static str> {
-        matches!(self, Own::HandedOver).then_some("handed-over")
+        match self {
+            Own::HandedOver => Some("handed-over"),
+            Own::Switch => Some("switch-relay"),
+            _ => None,
+        }
     }
 }
 
@@ -99,11 +126,16 @@ impl Edge {
             Standing::Stale { since } => stored.usable_since(since, &visit.wishes(), now),
             Standing::Outdated => return nothing(Fwd::Stale),
         };
+        let serves = |ttl, how| Found::Serves { stored: stored.clone(), ttl, how };
         match usable {
-            Use::Fresh { ttl } | Use::AsWished { ttl } => {
-                Found::Serves { stored: stored.clone(), ttl, refresh: false }
+            Use::Fresh { ttl } | Use::AsWished { ttl } => serves(ttl, Serving::AsItIs),
+            // Not what was said to be asked about at each use.
+            Use::WhileRevalidating { .. } | Use::Validate { .. }
+                if visit.mode == Mode::Spare && stored.freshness.may_be_stale() =>
+            {
+                serves(stored.freshness.ttl(now).min(0), Serving::Sparing)
             }
-            Use::WhileRevalidating { ttl } => Found::Serves { stored: stored.clone(), ttl, refresh: true },
+            Use::WhileRevalidating { ttl } => serves(ttl, Serving::Refreshing),
             // To be told that a body which is not there has not changed helps nobody.
             Use::Validate { .. }
                 if stored.content_tag().is_none() && !self.0.tiers.may_have(&stored.body) =>
@@ -186,6 +218,7 @@ impl Edge {
     pub(super) fn way(&self, visit: &Visit, found: Found) -> Way {
         let (validates, fallback, why) = match found {
             Found::Relays(why) => return Way::Relays { why, own: None },
+            Found::Switched => return Way::Relays { why: Fwd::Bypass, own: Some(Own::Switch) },
             Found::HandedOver => return Way::Relays { why: Fwd::Bypass, own: Some(Own::HandedOver) },
             Found::Below | Found::Unasked => (None, None, Fwd::UriMiss),
             // A chunk is gone: as if nothing had been found.

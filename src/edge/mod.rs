@@ -38,7 +38,7 @@ use crate::{
 use arc_swap::ArcSwap;
 pub use handover::{Handover, Outdated};
 use http::{HeaderValue, Request, Response, StatusCode};
-use look_up::{Found, Own, Way};
+use look_up::{Found, Own, Serving, Way};
 use purge::Purging;
 use reach::{Reach, There, is_partial};
 use std::{sync::Arc, time::SystemTime};
@@ -158,6 +158,7 @@ impl Edge {
                 return Ok(answer::plain(visit.account, Outcome::Refused, None, plain));
             }
             Course::Relays(why) => return Err((visit, Found::Relays(why))),
+            Course::Switched => return Err((visit, Found::Switched)),
             Course::LooksUp if self.0.handover.has_begun() => return Err((visit, Found::HandedOver)),
             Course::LooksUp => {}
         }
@@ -179,10 +180,10 @@ impl Edge {
         mut visit: Box<Visit>,
         found: Found,
     ) -> Result<Response<Body>, (Box<Visit>, Found)> {
-        let Found::Serves { stored, ttl, refresh } = &found else { return Err((visit, found)) };
+        let Found::Serves { stored, ttl, how } = &found else { return Err((visit, found)) };
         let Some(leave) = visit.leave.clone() else { return Err((visit, found)) };
         let Some(at_hand) = self.at_hand(&leave, &mut visit, stored) else { return Err((visit, found)) };
-        Ok(self.serve(visit, stored, (*ttl, *refresh), at_hand))
+        Ok(self.serve(visit, stored, (*ttl, *how), at_hand))
     }
 
     /// The answer from a stored response that may serve now, with what is there of it.
@@ -190,11 +191,11 @@ impl Edge {
         &self,
         mut visit: Box<Visit>,
         stored: &Arc<StoredResponse>,
-        (ttl, refresh): (i64, bool),
+        (ttl, how): (i64, Serving),
         there: There,
     ) -> Response<Body> {
         let now = visit.account.time;
-        if refresh {
+        if how == Serving::Refreshing {
             visit.end_hop();
             self.0.fills.refresh(&visit.wanted(Some(stored.clone()), self.selecting(&visit)));
         }
@@ -202,7 +203,9 @@ impl Edge {
             let status = status_field::fwd(Fwd::Partial, None, true, false, None, None);
             return self.answer(visit, stored, there, Outcome::Miss, status, now);
         }
-        self.answer(visit, stored, there, outcome_of(ttl), status_field::hit(ttl), now)
+        visit.account.detail = how.detail();
+        let status = status_field::hit_with(ttl, how.detail());
+        self.answer(visit, stored, there, outcome_of(ttl), status, now)
     }
 
     /// The answer from a stored response, with what is there of it.
@@ -238,11 +241,11 @@ impl Edge {
         }
         visit.end_hop();
         let mut lacks = None;
-        if let Found::Serves { stored, ttl, refresh } = &found
+        if let Found::Serves { stored, ttl, how } = &found
             && let Some(leave) = &visit.leave.clone()
         {
             if let Some(here) = self.here(leave, &mut visit, stored).await {
-                return self.serve(visit, stored, (*ttl, *refresh), here);
+                return self.serve(visit, stored, (*ttl, *how), here);
             }
             self.0.accounts.metrics.incomplete.inc();
             if !Directives::request(&visit.parts.headers).only_if_cached

@@ -9,7 +9,7 @@ use crate::{
     http_caching::{Directives, Fwd, coded_tag, may_store, status_field, storable, strip_tags},
     origin::{Head, OriginError, OriginRequest, Relayed, Tunnel, Turn, Upload},
     response::{Body, Plain, Source, fields},
-    site::Mounted,
+    site::{Mode, Mounted},
     telemetry::{Fault, Outcome},
 };
 use http::{HeaderValue, Method, Response, StatusCode, header};
@@ -84,8 +84,8 @@ impl Edge {
     /// fields brings it for the others. Nobody waits for it.
     fn share_later(&self, visit: &Visit, head: &Head) {
         let request = &visit.parts.headers;
-        if visit.parts.method != Method::GET || !visit.says_own_fields() || self.parts().handover.has_begun()
-        {
+        let stores = visit.mode != Mode::Relay && !self.parts().handover.has_begun();
+        if visit.parts.method != Method::GET || !visit.says_own_fields() || !stores {
             return;
         }
         let exchange = storable::Exchange {

@@ -13,6 +13,7 @@ use crate::{
     origin::Origin,
     response::{Account, coding::Recode, fields},
     rules::{Class, Policy, Verdict},
+    site::Mode,
 };
 use http::{Method, StatusCode, header};
 use std::{net::IpAddr, sync::Arc};
@@ -39,12 +40,16 @@ pub(super) struct Visit {
     pub(super) settles: bool,
     /// Who is connected: the client, or a proxy before the edge.
     pub(super) peer: IpAddr,
+    /// How its site was switched when its head was there.
+    pub(super) mode: Mode,
 }
 
 /// What the verdict leaves to do.
 pub(super) enum Course {
     Refuses(StatusCode),
     Relays(Fwd),
+    /// Whatever the rules store: its site relays everything.
+    Switched,
     LooksUp,
 }
 
@@ -66,7 +71,7 @@ impl Visit {
         peer: Peer,
     ) -> Visit {
         route.strip(&mut parts.headers);
-        let Peer { address, trusted } = peer;
+        let (Peer { address, trusted }, mode) = (peer, route.site.switch.mode());
         let mut visit = Visit {
             parts,
             body,
@@ -80,6 +85,7 @@ impl Visit {
             recode: None,
             settles: false,
             peer: address,
+            mode,
         };
         visit.meet();
         visit
@@ -116,7 +122,9 @@ impl Visit {
 
     /// What it wants of a stored response, where a rule heeds that.
     pub(super) fn wishes(&self) -> RequestDirectives {
-        let heeded = self.policy().is_some_and(|policy| policy.request_directives);
+        // A class that reloads would reach the origin all the same.
+        let heeded =
+            self.mode != Mode::Spare && self.policy().is_some_and(|policy| policy.request_directives);
         if heeded { Directives::request(&self.parts.headers) } else { RequestDirectives::default() }
     }
 
@@ -126,6 +134,9 @@ impl Visit {
             Verdict::Pass => Course::Relays(Fwd::Bypass),
             Verdict::Cache(_) if self.route.access.asked().is_some() && self.learner.is_none() => {
                 Course::Relays(Fwd::Request)
+            }
+            Verdict::Cache(_) | Verdict::Obey if self.may_be_stored() && self.mode == Mode::Relay => {
+                Course::Switched
             }
             Verdict::Cache(_) | Verdict::Obey if self.may_be_stored() => Course::LooksUp,
             Verdict::Cache(_) | Verdict::Obey => Course::Relays(Fwd::Method),

@@ -7,7 +7,7 @@
 use crate::{
     access, clock,
     edge::{
-        Course, Edge, Found, Peer, Visit,
+        Course, Edge, Found, Peer, Serving, Visit,
         route::{self, Sender},
     },
     http_caching::status_field::CACHE_STATUS,
@@ -71,6 +71,7 @@ impl Edge {
             Course::LooksUp => Ok(visit),
             Course::Relays(_) if visit.route.access.asked().is_some() => Err("wrong-credential"),
             Course::Relays(_) => Err("pass"),
+            Course::Switched => Err("switch-relay"),
             Course::Refuses(_) => Err("rule"),
         }
     }
@@ -90,7 +91,9 @@ impl Edge {
     /// If the next learner who may have it is answered from what is stored, whole: whether only until a purge has settled.
     async fn would_serve(&self, visit: &mut Visit) -> Option<bool> {
         match self.look_anywhere(visit).await {
-            Found::Serves { stored, refresh: false, .. } if self.0.tiers.has(&stored.body).await => {
+            Found::Serves { stored, how, .. }
+                if how != Serving::Refreshing && self.0.tiers.has(&stored.body).await =>
+            {
                 Some(matches!(self.recorded(visit, &stored), Standing::Settling { .. }))
             }
             _ => None,

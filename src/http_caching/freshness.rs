@@ -110,11 +110,13 @@ impl Freshness {
         !request.no_cache && request.max_stale.is_some_and(|window| self.within(window, now))
     }
 
+    /// Does the origin leave it to the cache how long it serves stale (§4.2.4)?
+    pub fn may_be_stale(&self) -> bool {
+        !self.forbid_stale && !self.validate_always
+    }
+
     fn within(&self, window: u64, now: SystemTime) -> bool {
-        !self.forbid_stale
-            && !self.validate_always
-            && window > 0
-            && self.age(now) < self.lifetime.saturating_add(window)
+        self.may_be_stale() && window > 0 && self.age(now) < self.lifetime.saturating_add(window)
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
     },
     origin::Origin,
     response::{Accounts, coding::Coder},
+    site::Switches,
     telemetry::{AccessLog, Metrics},
 };
 use anyhow::Context;
@@ -82,6 +83,7 @@ struct Node {
     /// The listening sockets, for the process after this one.
     fds: ListenFds,
     forgets: Arc<Forgets>,
+    switches: Arc<Switches>,
     /// A new process is taking over.
     handing_over: AtomicBool,
     /// It is going to stop: `/readyz` says no.
@@ -132,6 +134,9 @@ pub fn run(file: PathBuf, config: Config, upgrade: bool) -> anyhow::Result<()> {
         running.listening()?;
     }
     let ledger = Ledger::open(&config.ledger, &metrics).context("the ledger cannot be opened")?;
+    let switches =
+        Switches::open(folder, &metrics).context("the file of switches beside the ledger cannot be used")?;
+    let switches = Arc::new(switches);
 
     let memory = Memory::new(config.cache.memory, metrics.clone());
     let disk = disk(&config.disk, &memory, &ledger, &metrics, predecessor.is_some())?;
@@ -143,7 +148,7 @@ pub fn run(file: PathBuf, config: Config, upgrade: bool) -> anyhow::Result<()> {
     let fills = Fills::new(tiers.clone(), ledger.clone(), checks, metrics.clone(), cache, largest_folder);
     let coder = Coder::start(&config.cache.coding, &fills, &tiers, &metrics.coding)
         .context("no thread can be had for coding")?;
-    let sites = ArcSwap::from_pointee(reload::sites(&config, &origins, &ledger, &metrics)?);
+    let sites = ArcSwap::from_pointee(reload::sites(&config, &origins, &ledger, &switches, &metrics)?);
     let stray = metrics.rule("", "");
     let accounts = Arc::new(Accounts { log, metrics: metrics.clone(), stray });
     let edge =
@@ -158,6 +163,7 @@ pub fn run(file: PathBuf, config: Config, upgrade: bool) -> anyhow::Result<()> {
         connections,
         fds,
         forgets,
+        switches,
         handing_over: AtomicBool::new(false),
         stopping: AtomicBool::new(false),
         stop: watch::Sender::new(false),
@@ -219,6 +225,7 @@ impl Node {
                     Box::pin(async move { forgets.forget(forget).await })
                 })
             },
+            switches: self.switches.clone(),
             metrics: self.metrics.clone(),
             tokens: self.tokens.clone(),
             wholes: Arc::new(Wholes::new(self.began.control.whole_purge_pause)),

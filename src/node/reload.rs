@@ -7,7 +7,7 @@ use crate::{
     ledger::Ledger,
     listener::{Certificates, PairProblem, Problem},
     origin::Origin,
-    site::Sites,
+    site::{Sites, Switches},
     telemetry::Metrics,
 };
 use anyhow::Context;
@@ -40,14 +40,16 @@ pub(super) fn sites(
     config: &Config,
     origins: &HashMap<String, Arc<Origin>>,
     ledger: &Ledger,
+    switches: &Switches,
     metrics: &Metrics,
 ) -> anyhow::Result<Sites> {
-    let (default, origin, marks) = (
+    let (default, origin, marks, switch) = (
         config.default_site.as_deref(),
         |name: &str| origins.get(name).cloned(),
         |site: &str| ledger.marks(site),
+        |site: &str| switches.of(site),
     );
-    Sites::build(&config.sites, default, metrics, origin, marks).map_err(|errors| {
+    Sites::build(&config.sites, default, metrics, origin, marks, switch).map_err(|errors| {
         let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
         anyhow::Error::msg(lines.join("; "))
     })
@@ -96,7 +98,7 @@ impl Node {
         let parts = self.edge.parts();
         let text = |error: anyhow::Error| format!("{error:#}");
         let origins = origins(&config, &self.origins.load(), &self.metrics).map_err(text)?;
-        let sites = sites(&config, &origins, &parts.ledger, &self.metrics).map_err(text)?;
+        let sites = sites(&config, &origins, &parts.ledger, &self.switches, &self.metrics).map_err(text)?;
         let control = &config.control;
         self.tokens.reload(control.tokens.as_deref(), control.rate).map_err(|error| error.to_string())?;
         for (listener, store) in &self.certificates {

@@ -3,10 +3,14 @@
 mod hosts;
 mod mounted;
 mod page;
+mod switch;
+mod switches;
 
 pub use hosts::Hosts;
 pub use mounted::Mounted;
 pub use page::FailurePage;
+pub use switch::{Mode, Switch};
+pub use switches::{SwitchError, Switched, Switches};
 
 use crate::{
     ledger::SiteMarks,
@@ -79,6 +83,8 @@ pub struct Site {
     pub purge_from: Vec<IpNet>,
     /// The page for what the origin could not answer.
     pub failure_page: Option<FailurePage>,
+    /// Whether it relays everything, or spares its origin.
+    pub switch: Arc<Switch>,
     /// The scope was set: the operator says that its hosts hold the same.
     shared: bool,
     /// By the place of their rules.
@@ -205,7 +211,7 @@ pub struct Sites {
 }
 
 impl Sites {
-    /// Builds what was checked. `origins` is asked once per site by name, `marks` by the name of its scope. Sites with the same rules share their index.
+    /// Builds what was checked. `origins` is asked once per site by name, `marks` by the name of its scope, `switches` by its own. Sites with the same rules share their index.
     ///
     /// # Errors
     /// Every [`SiteError`], not only the first.
@@ -215,6 +221,7 @@ impl Sites {
         metrics: &Metrics,
         origins: impl Fn(&str) -> Option<Arc<Origin>>,
         marks: impl Fn(&str) -> Arc<SiteMarks>,
+        switches: impl Fn(&str) -> Arc<Switch>,
     ) -> Result<Sites, Vec<SiteError>> {
         let mut built = Sites { sites: Vec::new(), hosts: Hosts::new(None) };
         let mut compiled: HashMap<Vec<*const Rule>, Arc<RuleSet>> = HashMap::new();
@@ -268,6 +275,7 @@ impl Sites {
                 service_credential: site.service_credential.clone(),
                 purge_from: site.purge_from.clone(),
                 failure_page,
+                switch: switches(&site.name),
                 shared: site.scope.is_some(),
             });
             for host in &site.hosts {
@@ -368,7 +376,7 @@ mod tests {
 
     fn build(sites: &[SiteSettings], default: Option<&str>) -> Result<Sites, Vec<SiteError>> {
         let origin = |name: &str| (name == "lms").then(origin);
-        Sites::build(sites, default, &Metrics::new(), origin, |_| Arc::default())
+        Sites::build(sites, default, &Metrics::new(), origin, |_| Arc::default(), |_| Arc::default())
     }
 
     fn found<'a>(sites: &'a Sites, host: &str) -> Option<&'a str> {
@@ -461,7 +469,8 @@ mod tests {
         let mut b = site("b", &["b.example"]);
         b.rules = rules;
         let metrics = Metrics::new();
-        let sites = Sites::build(&[a, b], None, &metrics, |_| Some(origin()), |_| Arc::default()).unwrap();
+        let (marks, switches) = (|_: &str| Arc::default(), |_: &str| Arc::default());
+        let sites = Sites::build(&[a, b], None, &metrics, |_| Some(origin()), marks, switches).unwrap();
         let (a, b) = (sites.find("a.example").unwrap(), sites.find("b.example").unwrap());
         assert!(Arc::ptr_eq(&a.rules, &b.rules));
         a.metrics(Some(0)).ended(Outcome::Pass, 7);

@@ -62,6 +62,7 @@ pub struct Metrics {
     pub origin_turned_away: IntCounterVec,
     fronts: Arc<FrontFamily>,
     retries: IntCounterVec,
+    switched: IntGaugeVec,
     access_checks: IntCounterVec,
     access_kept: IntCounterVec,
     access_last: IntCounterVec,
@@ -293,6 +294,12 @@ impl Metrics {
                  (over_budget).",
                 &["origin", "result"],
             ),
+            switched: gauges(
+                "lectern_switched",
+                "1 while a site relays everything (relay) or answers from what is stored, however stale (spare); no site: the node's own switch. \
+                 Left at 1 by mistake it costs what the cache is for, or keeps learners from what is new: GET /v1/switches tells who and why.",
+                &["site", "mode"],
+            ),
             access_checks: counters(
                 "lectern_access_checks_total",
                 "Checks put to the LMS by site, rule and result: yes, new (with another body), no, failed (no answer). Beside \
@@ -420,6 +427,13 @@ impl Metrics {
     /// Second tries at `origin`.
     pub fn retries(&self, origin: &str) -> RetryMetrics {
         RetryMetrics::new(origin, &self.retries)
+    }
+
+    /// A site, or the node under no name, is switched to this mode.
+    pub fn switched(&self, site: &str, mode: &str) {
+        for each in ["relay", "spare"] {
+            self.switched.with_label_values(&[site, each]).set(i64::from(each == mode));
+        }
     }
 
     /// How the checks at `origin` stand.

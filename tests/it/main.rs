@@ -40,6 +40,7 @@
 //! - `store`: the store commands on what a running edge has kept.
 //! - `storing`: what is never stored, and what a fill may send.
 //! - `support_selftest`: the origin and the clients do what the other tests rely on.
+//! - `switch`: a site or the node relays everything, or spares its origin, with one command.
 //! - `targeted`: what an origin says to this kind of cache alone, and of single fields.
 //! - `tenant`: whose page it is: hosts, schemes and spellings that must not meet in one entry.
 //! - `tls`: who is shown which certificate, and what is asked of whom.
@@ -91,6 +92,7 @@ mod store;
 mod storing;
 mod support;
 mod support_selftest;
+mod switch;
 mod targeted;
 mod tenant;
 mod tls;

@@ -18,6 +18,7 @@ fn a_call(method: &str, path: &str) -> (String, &'static str) {
             (path.replace("{site}", "lms").replace("{key}", "course-7"), "")
         }
         ("post", "/v1/access/forget") => (path.into(), r#"{"site":"lms"}"#),
+        ("post", "/v1/switches") => (path.into(), r#"{"mode":"spare","reason":"a drill"}"#),
         ("post", "/v1/warm") => (path.into(), r#"{"urls":["https://lms.example/a"]}"#),
         ("get", "/v1/explain") => (format!("{path}?url=http%3A%2F%2Flms.example%2F"), ""),
         _ => (path.into(), ""),
@@ -78,7 +79,7 @@ async fn each_call_takes_a_token_with_a_role_that_its_description_names() {
             }
         }
     }
-    assert_eq!((guarded, open), (10, vec!["/healthz", "/metrics", "/readyz", "/v1/openapi.json"]));
+    assert_eq!((guarded, open), (12, vec!["/healthz", "/metrics", "/readyz", "/v1/openapi.json"]));
 }
 
 #[tokio::test]

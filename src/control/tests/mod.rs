@@ -14,6 +14,7 @@ use crate::{
     http_caching::Tags,
     ledger::{Ledger, LedgerSettings, Subject},
     response::{Explanation, Warmed},
+    site::Switches,
     telemetry::Metrics,
 };
 use http::{Request, StatusCode, header};
@@ -72,6 +73,7 @@ fn node_pausing(rate: Rate, shapes: Vec<Shape>, pause: Duration) -> Node {
                 Box::pin(async move { number })
             })
         },
+        switches: Arc::new(Switches::open(&dir.path().join("ledger"), &metrics).unwrap()),
         metrics,
         tokens: Arc::new(Tokens::load(Some(&file), rate).unwrap()),
         wholes: Arc::new(Wholes::new(pause)),

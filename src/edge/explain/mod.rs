@@ -11,7 +11,7 @@ mod words;
 
 use crate::{
     cache::{Slot, StoredResponse, Tier, Use},
-    edge::{Course, Edge, Found, Peer, Reach, Visit, Way, answer, is_partial, purge, route},
+    edge::{Course, Edge, Found, Peer, Reach, Serving, Visit, Way, answer, is_partial, purge, route},
     fill::Rehearsed,
     http_caching::{Coding, Directives},
     ledger::{Covering, Number, Standing},
@@ -107,6 +107,7 @@ impl Edge {
                 return;
             }
             Course::Relays(why) => Found::Relays(why),
+            Course::Switched => Found::Switched,
             Course::LooksUp => {
                 self.look_up(&visit, slot.as_deref(), now, |stored| self.standing_now(&visit, stored))
             }
@@ -131,17 +132,17 @@ impl Edge {
         found: Found,
         slot: Option<&Slot>,
     ) -> (AnswerTold, Option<OriginTold>) {
-        if let Found::Serves { stored, ttl, refresh } = &found {
+        if let Found::Serves { stored, ttl, how } = &found {
             let (coding, shown, part, there) = self.would_show(visit, stored).await;
             let partial = is_partial(&part, &shown);
             let only_stored = Directives::request(&visit.parts.headers).only_if_cached;
             if there && !partial {
-                let origin = refresh.then(|| {
+                let origin = (*how == Serving::Refreshing).then(|| {
                     visit.end_hop();
                     self.refreshed(visit, stored, slot)
                 });
                 let coding = coding.map(|coding| coding.as_str().to_owned());
-                let served = words::served(stored, &part, *ttl, *refresh);
+                let served = words::served(stored, &part, *ttl, *how);
                 return (AnswerTold { coding, ..served }, origin);
             }
             if there || !only_stored {

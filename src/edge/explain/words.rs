@@ -2,7 +2,7 @@
 
 use crate::{
     cache::StoredResponse,
-    edge::{Own, Visit, outcome_of},
+    edge::{Own, Serving, Visit, outcome_of},
     fill::own_fields,
     http_caching::Fwd,
     ledger::Record,
@@ -78,10 +78,14 @@ fn part_told(stored: &StoredResponse, part: &Part) -> AnswerTold {
 }
 
 /// An answer from a stored response.
-pub(super) fn served(stored: &StoredResponse, part: &Part, ttl: i64, refresh: bool) -> AnswerTold {
+pub(super) fn served(stored: &StoredResponse, part: &Part, ttl: i64, how: Serving) -> AnswerTold {
     let why = match ttl {
         1.. => format!("a stored response is fresh for {ttl} more seconds"),
-        _ if !refresh => {
+        _ if how == Serving::Sparing => format!(
+            "a stored response is stale for {} seconds and serves, as the origin is to be spared (switch-spare)",
+            -ttl
+        ),
+        _ if how == Serving::AsItIs => {
             format!("a stored response is stale for {} seconds, and the request takes that (max-stale)", -ttl)
         }
         _ => format!(
@@ -192,6 +196,9 @@ fn relay_sentence(visit: &Visit, why: Fwd, own: Option<Own>) -> String {
         None if visit.route.upgrade.is_some() => "it asks to change the protocol".to_owned(),
         None => format!("the answer to a {} is not stored", visit.parts.method),
         Some(Own::HandedOver) => "another process serves in the place of this one".to_owned(),
+        Some(Own::Switch) => {
+            "its site is switched to relay everything and store nothing (switch-relay)".to_owned()
+        }
         Some(Own::Head) => "nothing stored serves, and a HEAD brings no body to store".to_owned(),
         Some(Own::Body) => "it has a body, which the origin must see".to_owned(),
         Some(Own::NoStore) => "it says no-store".to_owned(),

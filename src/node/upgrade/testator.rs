@@ -64,6 +64,7 @@ impl Node {
             return Err(why);
         }
         heir.hear(LISTENING, STEP).await?;
+        self.switches.give_up();
         self.edge.parts().ledger.give_up().await?;
         heir.say(LEDGER).await?;
         heir.hear(OPEN, REPLAY).await?;
@@ -129,6 +130,9 @@ impl Node {
             while !ledger.ready() {
                 look.tick().await;
             }
+        }
+        if let Err(error) = self.switches.take_back() {
+            tracing::error!(%error, "nothing can be switched: the file of switches cannot be used");
         }
         if let Some(disk) = self.edge.parts().tiers.disk() {
             disk.take_back();
