@@ -15,6 +15,7 @@ mod reader;
 mod report;
 mod rules;
 mod sites;
+mod version;
 
 pub use node::NodeSettings;
 pub use report::{Problem, Report};

@@ -3,6 +3,7 @@
 use super::{
     access, asked, mount,
     reader::{Place, Placed, Section},
+    version,
 };
 use crate::{
     response::fields,
@@ -22,7 +23,7 @@ const LIFETIME: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(
 pub(super) const BODY: RangeInclusive<u64> = 0..=1 << 44;
 
 /// Keys that only a rule with `verdict = "cache"` has.
-const POLICY_KEYS: [&str; 13] = [
+const POLICY_KEYS: [&str; 14] = [
     "lifetime",
     "browser_lifetime",
     "negative_lifetime",
@@ -36,6 +37,7 @@ const POLICY_KEYS: [&str; 13] = [
     "validator",
     "request_directives",
     "module",
+    "version",
 ];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -196,11 +198,13 @@ fn checked(section: &Section<'_>, text: &Placed<&str>, fine: bool, what: &str, r
 }
 
 fn policy(section: &Section<'_>, when: &Match) -> Policy {
+    let query = keep_query(section);
+    let version = version::version(section, when, &query);
     Policy {
         lifetime: section.span("lifetime", LIFETIME),
         browser_lifetime: section.span("browser_lifetime", LIFETIME),
         negative_lifetime: section.span("negative_lifetime", LIFETIME),
-        query: keep_query(section),
+        query,
         statuses: statuses(section),
         stale_while_revalidate: section.span("stale_while_revalidate", LIFETIME),
         stale_if_error: section.span("stale_if_error", LIFETIME),
@@ -230,6 +234,7 @@ fn policy(section: &Section<'_>, when: &Match) -> Policy {
             .unwrap_or_default(),
         request_directives: section.flag("request_directives").unwrap_or(false),
         module: section.text("module").and_then(|text| module(section, &text, when)),
+        version,
     }
 }
 

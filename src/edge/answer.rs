@@ -103,7 +103,7 @@ fn answer(
     if let Some(lifetime) = browser_lifetime.filter(|_| status == StatusCode::OK) {
         fields::tell_browser(&mut headers, lifetime);
     }
-    if visit.settles {
+    if visit.settles || visit.may_be_another_version(&headers) {
         fields::tell_to_ask(&mut headers);
     }
     if visit.route.mount.is_some() {

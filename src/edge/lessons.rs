@@ -94,6 +94,7 @@ impl Edge {
             site: &visit.route.site,
             policy: visit.policy().map(|policy| &**policy),
             path: visit.path(),
+            query: visit.query(),
             sent: &visit.parts.headers,
             born,
         };

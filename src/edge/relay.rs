@@ -164,6 +164,9 @@ fn answer_relayed(
         mount.turn_back(&mut headers);
         headers.remove(header::SET_COOKIE);
     }
+    if visit.may_be_another_version(&headers) {
+        fields::tell_to_ask(&mut headers);
+    }
     if !visit.route.access.is_open() {
         fields::for_one(&mut headers);
     }

@@ -12,7 +12,7 @@ use crate::{
     listener::RequestBody,
     origin::Origin,
     response::{Account, coding::Recode, fields},
-    rules::{Class, Policy, Verdict},
+    rules::{Class, Policy, Said, Verdict},
     site::Mode,
 };
 use http::{Method, StatusCode, header};
@@ -251,6 +251,18 @@ impl Visit {
             own.remove(name);
         }
         own
+    }
+
+    /// Whether an answer with these fields is not proven to be of the version that its URL names. A browser asks again before it
+    /// uses it, unless the rule says for how long it may not; what says to be of another version it always asks about.
+    pub(super) fn may_be_another_version(&self, headers: &http::HeaderMap) -> bool {
+        let Some(policy) = self.policy() else { return false };
+        let Some(rule) = &policy.version else { return false };
+        match rule.said(headers, rule.named(self.path(), self.query())) {
+            Said::Same => false,
+            Said::Other => true,
+            Said::Nothing => policy.browser_lifetime.is_none(),
+        }
     }
 
     pub(super) fn wanted(

@@ -18,7 +18,7 @@ use crate::{
     },
     ledger::Number,
     origin::Head,
-    rules::{Policy, ValidatorRule},
+    rules::{Policy, Said, ValidatorRule},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use std::{sync::Arc, time::Duration};
@@ -40,6 +40,8 @@ pub(super) struct Sent<'a> {
     pub headers: &'a HeaderMap,
     /// Normalised path.
     pub path: &'a str,
+    /// The version that was asked for.
+    pub version: Option<&'a str>,
     pub policy: Option<&'a Policy>,
     /// Fields that are heeded in place of `Cache-Control`.
     pub targets: &'a [HeaderName],
@@ -52,14 +54,25 @@ impl Sent<'_> {
     fn module(&self) -> Option<String> {
         self.policy?.module.as_ref()?.fill(self.path)
     }
+
+    /// An answer of another version is not stored under the URL of the one that was asked for.
+    fn version_fits(&self, headers: &HeaderMap) -> Result<(), &'static str> {
+        let rule = self.policy.and_then(|policy| policy.version.as_ref());
+        match rule.map(|rule| rule.said(headers, self.version)) {
+            Some(Said::Other) => Err("other-version"),
+            Some(Said::Same | Said::Nothing) | None => Ok(()),
+        }
+    }
 }
 
 impl<'a> From<&'a Ask> for Sent<'a> {
     fn from(ask: &'a Ask) -> Sent<'a> {
+        let policy = ask.policy.as_deref();
         Sent {
             headers: &ask.request.headers,
             path: &ask.path,
-            policy: ask.policy.as_deref(),
+            version: policy.and_then(|policy| policy.version_of(&ask.path, ask.query.as_deref())),
+            policy,
             targets: &ask.site.targeted_fields,
             asked: ask.asking.is_some(),
         }
@@ -113,7 +126,8 @@ pub(super) fn decide(
         Some(Answer::Failed) => (None, Err("failed")),
         Some(Answer::Other | Answer::No) => (None, Err("not-allowed")),
     };
-    let storable = allowed.and(may_keep(&head, sent, &directives)).and(if delimited_by_close {
+    let fits = may_keep(&head, sent, &directives).and(sent.version_fits(&head.headers));
+    let storable = allowed.and(fits).and(if delimited_by_close {
         Err("close-delimited")
     } else if length.is_some_and(|length| length > limit(content_tag(&head.headers, policy).is_some())) {
         Err("too-long")
@@ -214,7 +228,7 @@ pub(super) fn freshened(
     // Its own fields have none of them: those stand with it.
     let tags = old.tags.updated(&mut merged.headers, sent.module());
     let directives = Directives::said_to(sent.targets, &merged.headers);
-    may_keep(&merged, sent, &directives).ok()?;
+    may_keep(&merged, sent, &directives).and(sent.version_fits(&merged.headers)).ok()?;
     let freshness = freshness_of(head, old.status, &merged.headers, sent, &directives);
     let (etag, last_modified) = validators(&merged.headers, sent.policy);
     Some(StoredResponse::new(StoredParts {

@@ -25,6 +25,8 @@ pub struct Heard<'a> {
     pub policy: Option<&'a Policy>,
     /// Normalised path.
     pub path: &'a str,
+    /// Query as sent to the origin.
+    pub query: Option<&'a str>,
     /// The fields that were sent.
     pub sent: &'a HeaderMap,
     /// The ledger's number noted before it left.
@@ -50,6 +52,7 @@ impl Fills {
         let sent = Sent {
             headers: heard.sent,
             path: heard.path,
+            version: heard.policy.and_then(|policy| policy.version_of(heard.path, heard.query)),
             policy: heard.policy,
             targets: &heard.site.targeted_fields,
             asked: false,

@@ -11,6 +11,7 @@ mod pattern;
 mod policy;
 mod shadow;
 mod template;
+mod version;
 mod why_not;
 
 pub use access::{Access, Asked, Signed, SignedKind, SigningKey};
@@ -23,4 +24,5 @@ pub use pattern::{Pattern, PatternError, spelling};
 pub use policy::{Match, Policy, QueryRule, Rule, ValidatorRule, Verdict};
 pub use shadow::shadowed;
 pub use template::{Template, TemplateError};
+pub use version::{Said, UrlVersion, VersionRule};
 pub use why_not::{WhyNot, why_not};

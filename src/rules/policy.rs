@@ -1,6 +1,6 @@
 //! What a rule can say and set, as plain types. Decides nothing.
 
-use super::{Access, Class, Mount, Template, normalise};
+use super::{Access, Class, Mount, Template, VersionRule, normalise};
 use http::{HeaderName, Method, StatusCode};
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -49,6 +49,15 @@ pub struct Policy {
     pub request_directives: bool,
     /// The module that the path is of, by which it can be purged.
     pub module: Option<Template>,
+    /// Where URL and answer name the version of the module.
+    pub version: Option<VersionRule>,
+}
+
+impl Policy {
+    /// The version that a URL names.
+    pub fn version_of<'u>(&'u self, path: &'u str, query: Option<&'u str>) -> Option<&'u str> {
+        self.version.as_ref()?.named(path, query)
+    }
 }
 
 /// What of the query a rule keeps. What it drops is neither in the key nor sent to the origin.

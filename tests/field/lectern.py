@@ -30,7 +30,7 @@ class Adapter(Base):
     # What works today. A case that needs more is reported as `na`.
     caps = {'cache', 'collapse', 'tls', 'h2', 'h2c', 'mem_limit', 'revalidate', 'swr', 'sie', 'stale_if_error', 'negative_ttl', 'negative_cap',
             'multi_host', 'forced_ttl', 'purge', 'purge_prefix', 'purge_tag', 'purge_all', 'h2_origin', 'origin_max', 'reload', 'websocket', 'upload',
-            'mounts', 'metrics', 'certs', 'dns', 'slices', 'disk', 'disk_limit', 'restart_keeps_cache'}
+            'mounts', 'version_rule', 'metrics', 'certs', 'dns', 'slices', 'disk', 'disk_limit', 'restart_keeps_cache'}
 
     def __init__(self, *args, **named):
         super().__init__(*args, **named)
@@ -142,6 +142,9 @@ access = {quoted(os.path.join(self.tmp, 'access.log'))}
                                'negative_lifetime = "5s"', f'mount = {{ origin = "mounted-{host}", host = "{host}", path = "{path}" }}', ''])
         if asked:
             text += asked.rules()
+        for n, rule in enumerate(o.get('version_rule') or []):
+            text += '\n'.join(['', '[[site.rule]]', f'name = "version-{n}"', f'prefix = {quoted(rule["prefix"])}', 'verdict = "cache"',
+                               f'version = {{ query = {quoted(rule["param"])}, field = {quoted(rule["field"])} }}', ''])
         rules = [(f'forced-{n}', prefix, [f'lifetime = "{int(s)}s"']) for n, (prefix, s) in enumerate(o.get('forced_ttl') or [])]
         rules += [(f'told-{n}', prefix, [f'browser_lifetime = "{int(s)}s"'])
                   for n, (prefix, s) in enumerate(o.get('client_ttl_cap') or [])]

@@ -33,6 +33,7 @@
 //! - `purge_shapes`: purges as pipelines of other products ask for them.
 //! - `range`: one range of a body, from what is stored or growing; everything else whole.
 //! - `ranges`: several ranges, ranges of what grows, and cold ones: what the origin is asked for.
+//! - `releases`: old bytes never stand under a new version.
 //! - `settle`: what comes shortly after a purge is kept for a short time; purges that only count.
 //! - `shutdown`: stopping in order, and starting again.
 //! - `signed`: who shows a signature is let in, and nobody else gets a byte.
@@ -84,6 +85,7 @@ mod purge_kinds;
 mod purge_shapes;
 mod range;
 mod ranges;
+mod releases;
 mod settle;
 mod shutdown;
 mod signed;

@@ -16,7 +16,7 @@ use crate::{
     },
     rules::{
         Access, Asked, Class, Facts, Match, Mount, Pattern, Policy, QueryRule, Rule, RuleSet, Signed,
-        SignedKind, Template, ValidatorRule, Verdict, normalise,
+        SignedKind, Template, UrlVersion, ValidatorRule, Verdict, VersionRule, normalise,
     },
     site::SiteSettings,
     telemetry::{LogFormat, LogLevel, LogSettings},
@@ -196,6 +196,10 @@ fn every_setting_can_be_set() {
             validator: ValidatorRule::Time,
             request_directives: true,
             module: Some(Template::parse("{b}", &Pattern::parse("/a/{b}/**").unwrap()).unwrap()),
+            version: Some(VersionRule {
+                url: Some(UrlVersion::Query("v".into())),
+                field: Some(HeaderName::from_static("x-version")),
+            }),
         })),
         body_limit: Some(1024),
         hide_path: true,

@@ -99,6 +99,7 @@ fn of_policy(policy: &Policy, set: &mut impl FnMut(&str, String)) {
         validator,
         request_directives,
         module,
+        version,
     } = policy;
     let spans: [(&str, &Option<Duration>); 5] = [
         ("lifetime", lifetime),
@@ -135,6 +136,9 @@ fn of_policy(policy: &Policy, set: &mut impl FnMut(&str, String)) {
     }
     if let Some(module) = module {
         set("module", module.to_string());
+    }
+    if let Some(version) = version {
+        set("version", version.to_string());
     }
     if *validator != ValidatorRule::default() {
         set("validator", format!("{validator:?}").to_lowercase());
