@@ -26,7 +26,7 @@ fn record(at: u64) -> Record {
         _ => Purge::Tag { tag: format!("unit-{at}") },
     };
     let about = About { sites: vec!["lms".into()], who: "release".into(), ..About::default() };
-    Record { purge, about }
+    Record::purge(purge, about)
 }
 
 fn open(folder: &Path, snapshot_records: u64) -> Arc<Ledger> {

@@ -37,7 +37,7 @@ fn record(at: u64) -> Record {
         2 => Purge::Prefix { path: format!("/content/unit-{at}/v3") },
         _ => Purge::Tag { tag: format!("unit-{at}") },
     };
-    Record { purge, about: About { sites: vec!["lms".into()], ..About::default() } }
+    Record::purge(purge, About { sites: vec!["lms".into()], ..About::default() })
 }
 
 fn filled(records: u64) -> (Arc<Projection>, Projector) {

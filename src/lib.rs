@@ -23,6 +23,7 @@ pub mod response;
 // what is brought, for whom
 pub mod access;
 pub mod fill;
+pub mod release;
 pub mod site;
 
 // where it is kept, where it comes from

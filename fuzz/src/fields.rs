@@ -198,6 +198,7 @@ fn storing(fields: &HeaderMap, said: &Directives) {
                 asked_by_rule: false,
                 storable_status_by_rule: by_rule,
                 stale_by_rule: by_rule,
+                proven_by_rule: by_rule,
                 received: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
             });
             let never = status == StatusCode::PARTIAL_CONTENT

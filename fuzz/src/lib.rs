@@ -4,6 +4,7 @@
 
 mod config;
 mod fields;
+mod list;
 mod listener;
 mod range;
 mod stored;
@@ -13,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use config::config;
 pub use fields::fields;
+pub use list::list;
 pub use listener::{framing, proxy_header};
 pub use range::range;
 pub use stored::stored;
@@ -22,11 +24,12 @@ pub use url::{host, normalise, query};
 pub type Claim = fn(&[u8]);
 
 /// The claims by name: each is a file in `fuzz_targets/` and a folder in `corpus/`.
-pub const TARGETS: [(&str, Claim); 9] = [
+pub const TARGETS: [(&str, Claim); 10] = [
     ("config", config),
     ("fields", fields),
     ("framing", framing),
     ("host", host),
+    ("list", list),
     ("normalise", normalise),
     ("proxy_header", proxy_header),
     ("query", query),

@@ -4,7 +4,7 @@
 //! fields. Parts are length-prefixed, so no part can be written so that it reads as another; the whole key is compared,
 //! not only its hash (G25).
 
-use crate::{cache::Effort, http_caching::Coding};
+use crate::{cache::Effort, http_caching::Coding, ledger::Release};
 use bytes::Bytes;
 use std::{borrow::Borrow, fmt};
 
@@ -36,6 +36,8 @@ const GUARDED: u8 = 4;
 const GROUP: u8 = 8;
 /// It names a coded variant of what is stored for a URL.
 const CODED: u8 = 16;
+/// Module and manifest stand behind the other parts.
+const RELEASED: u8 = 32;
 
 impl KeyParts<'_> {
     /// The key of these parts.
@@ -78,6 +80,21 @@ impl Key {
         let parts = self.parts();
         let (scope, host, path) = parts.map_or(("", "", ""), |parts| (parts.scope, parts.host, parts.path));
         Key::of(flags, [scope, host, path, &format!("{source:032x} {} {}", coding.as_str(), effort.as_str())])
+    }
+
+    /// The key of the same in a release of its module.
+    #[must_use]
+    pub fn of_release(&self, release: &Release) -> Key {
+        let flags = self.0.first().map_or(0, |flags| flags | RELEASED);
+        let (module, id) = (release.module.as_bytes(), &release.manifest.0);
+        let mut key = Vec::with_capacity(self.0.len() + 8 + module.len() + id.len());
+        key.push(flags);
+        key.extend_from_slice(self.0.get(1..).unwrap_or_default());
+        for part in [module, id] {
+            key.extend_from_slice(&(part.len() as u32).to_le_bytes());
+            key.extend_from_slice(part);
+        }
+        Key(Bytes::from(key))
     }
 
     /// Whether it names a coded variant.

@@ -5,7 +5,7 @@ use super::{Exit, Streams, call::Node};
 use crate::{
     config,
     control::LedgerPage,
-    ledger::{AT_ONCE, Entry, Identity, LedgerError, Purge, Record, Verifier, read_offline},
+    ledger::{AT_ONCE, Entry, Fact, Identity, LedgerError, Purge, Record, Verifier, read_offline},
 };
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -291,18 +291,26 @@ fn broken(why: &LedgerError, streams: &mut Streams<'_>) -> Exit {
 
 /// What a record names, in one text.
 fn what(record: &Record) -> String {
-    match &record.purge {
-        Purge::Url { path, query: None } => path.clone(),
-        Purge::Url { path, query: Some(query) } => format!("{path}?{query}"),
-        Purge::Prefix { path } => format!("{path}/"),
-        Purge::Tag { tag } => tag.clone(),
-        Purge::Module { module } => module.clone(),
-        Purge::Site {} | Purge::Scope {} | Purge::All {} => String::new(),
+    match &record.fact {
+        Fact::Purge(Purge::Url { path, query: None }) => path.clone(),
+        Fact::Purge(Purge::Url { path, query: Some(query) }) => format!("{path}?{query}"),
+        Fact::Purge(Purge::Prefix { path }) => format!("{path}/"),
+        Fact::Purge(Purge::Tag { tag }) => tag.clone(),
+        Fact::Purge(Purge::Module { module }) => module.clone(),
+        Fact::Purge(Purge::Site {} | Purge::Scope {} | Purge::All {}) => String::new(),
+        Fact::Release(step) => {
+            let (module, release) = step.of();
+            format!("{module} {release}")
+        }
     }
 }
 
 fn how(record: &Record) -> &'static str {
-    if record.about.soft { "soft" } else { "hard" }
+    match &record.fact {
+        Fact::Release(_) => "",
+        Fact::Purge(_) if record.about.soft => "soft",
+        Fact::Purge(_) => "hard",
+    }
 }
 
 fn time(millis: u64) -> String {

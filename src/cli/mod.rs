@@ -10,6 +10,7 @@ mod ledger;
 mod openapi;
 mod progress;
 mod purge;
+mod release;
 mod reload;
 mod serve;
 mod sign;
@@ -58,6 +59,11 @@ enum Command {
     /// Relay everything, or spare the origin: for a site or the node; ends when that is in force.
     #[command(after_help = call::EXIT_CODES)]
     Switch(switch::Switch),
+    /// Take a step of the release of a module.
+    Release(release::Release),
+    /// Show which release of a module learners get, who activated it, and how much of each is stored.
+    #[command(after_help = call::EXIT_CODES)]
+    Module(release::Show),
     /// Load the configuration anew; with errors in it what runs goes on.
     #[command(after_help = call::EXIT_CODES)]
     Reload(reload::Reload),
@@ -115,6 +121,8 @@ fn run_with(args: impl IntoIterator<Item = std::ffi::OsString>, streams: &mut St
             Command::Forget(forget) => forget.run(streams),
             Command::Warm(warm) => warm.run(streams),
             Command::Switch(switch) => switch.run(streams),
+            Command::Release(release) => release.run(streams),
+            Command::Module(module) => module.run(streams),
             Command::Reload(reload) => reload.run(streams),
             Command::Explain(explain) => explain.run(streams),
             Command::Sign(sign) => sign.run(streams),

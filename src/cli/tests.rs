@@ -88,7 +88,11 @@ fn node(reload: Result<ReloadSummary, ReloadRefused>) -> Node {
             let told = explained(request, https, client);
             Box::pin(async move { told })
         }),
-        warm: Arc::new(|_, _, _| Box::pin(async { Warmed::fresh(false) })),
+        warm: Arc::new(|_, _, _, _| Box::pin(async { Warmed::fresh(false) })),
+        manifests: Arc::new(crate::release::Manifests::beside(dir.path())),
+        list: Arc::new(|_| Err(crate::control::Unlisted::Host)),
+        has_of: Arc::new(|_, _, _| Box::pin(async { true })),
+        steps: Arc::default(),
         not_ready: Arc::new(Vec::new),
         notes: Arc::new(Vec::new),
     };

@@ -6,6 +6,7 @@ use crate::{
     response::{WarmResult, Warmed},
 };
 use clap::Args;
+use serde::Serialize;
 use std::{fs, io, num::NonZeroU32, path::PathBuf};
 
 #[derive(Args)]
@@ -40,45 +41,77 @@ impl Warm {
                 }
             }
         }
-        let (mut all, bar) = (WarmCounts::default(), Progress::of_many("warm-up", urls.len()));
+        let mut outcome = Outcome::new(urls.len(), self.json);
         for urls in urls.chunks(LONGEST_LIST) {
             let request =
                 WarmRequest { urls: urls.to_vec(), at_once: self.at_once, per_second: self.per_second };
-            let mut ended = false;
-            let asked = self.node.post_for_lines("/v1/warm", &request, streams, |line, streams| {
-                if self.json {
-                    streams.say(format_args!("{line}"));
-                }
-                match serde_json::from_str(line) {
-                    Ok(WarmLine::Url { url, warmed }) => {
-                        all.count(&warmed);
-                        bar.one_more();
-                        if !self.json && !is_stored(warmed.result) {
-                            streams.say(format_args!("{}", told(&url, &warmed)));
-                        }
-                        Ok(())
-                    }
-                    Ok(WarmLine::Done { .. }) => {
-                        ended = true;
-                        Ok(())
-                    }
-                    Err(error) => {
-                        let text = format_args!("a line of the answer cannot be read ({error})");
-                        Err(streams.fail(Exit::Unavailable, text))
-                    }
-                }
-            });
-            if let Err(exit) = asked {
+            if let Err(exit) = follow(&self.node, "/v1/warm", &request, &mut outcome, streams) {
                 return exit;
             }
-            if !ended {
-                let text =
-                    "the node broke off before the end; ask again: what is stored is not fetched twice";
-                return streams.fail(Exit::Temporary, format_args!("{text}"));
+        }
+        outcome.summary(streams)
+    }
+}
+
+/// What became of a warm-up so far.
+pub(super) struct Outcome {
+    all: WarmCounts,
+    bar: Progress,
+    json: bool,
+}
+
+impl Outcome {
+    /// Nothing of so many.
+    pub(super) fn new(many: usize, json: bool) -> Outcome {
+        Outcome { all: WarmCounts::default(), bar: Progress::of_many("warm-up", many), json }
+    }
+
+    /// Tells what became of all.
+    pub(super) fn summary(self, streams: &mut Streams<'_>) -> Exit {
+        let Outcome { all, bar, json } = self;
+        drop(bar);
+        summary(&all, json, streams)
+    }
+}
+
+/// Has what a request names warmed, and follows how each of it ends.
+pub(super) fn follow(
+    node: &Node,
+    path: &str,
+    request: &impl Serialize,
+    outcome: &mut Outcome,
+    streams: &mut Streams<'_>,
+) -> Result<(), Exit> {
+    let mut ended = false;
+    node.post_for_lines(path, request, streams, |line, streams| {
+        if outcome.json {
+            streams.say(format_args!("{line}"));
+        }
+        match serde_json::from_str(line) {
+            Ok(WarmLine::Url { url, warmed }) => {
+                outcome.all.count(&warmed);
+                outcome.bar.one_more();
+                if !outcome.json && !is_stored(warmed.result) {
+                    streams.say(format_args!("{}", told(&url, &warmed)));
+                }
+                Ok(())
+            }
+            Ok(WarmLine::Done { .. }) => {
+                ended = true;
+                Ok(())
+            }
+            Err(error) => {
+                let text = format_args!("a line of the answer cannot be read ({error})");
+                Err(streams.fail(Exit::Unavailable, text))
             }
         }
-        drop(bar);
-        summary(&all, self.json, streams)
+    })?;
+    match ended {
+        true => Ok(()),
+        false => {
+            let text = "the node broke off before the end; ask again: what is stored is not fetched twice";
+            Err(streams.fail(Exit::Temporary, format_args!("{text}")))
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod openapi;
 mod problem;
 mod purge;
 mod rate;
+mod release;
 mod reload;
 mod roles;
 mod settings;
@@ -34,6 +35,10 @@ pub use openapi::openapi_json;
 pub use problem::{Problem, UPGRADING};
 pub use purge::{Counts, How, PurgeAnswer, PurgeRequest, PurgeTarget, UnknownTarget, UrlToPurge, What};
 pub use rate::Rate;
+pub use release::{
+    ActivatedTold, HasOf, List, Listing, ModuleTold, ReleaseTold, StageRequest, StepAnswer, StepRequest,
+    Unlisted, WarmReleaseRequest,
+};
 pub use reload::{ReloadRefused, ReloadSummary};
 pub use roles::{Role, Roles};
 pub use settings::ControlSettings;
@@ -46,6 +51,7 @@ pub use whole::Wholes;
 use crate::{
     access::Forget,
     ledger::{Ledger, Record},
+    release::Manifests,
     site::Switches,
     telemetry::Metrics,
 };
@@ -95,6 +101,14 @@ pub struct Control {
     pub explain: Explain,
     /// Fetches what a request would be answered with, and stores it.
     pub warm: Warm,
+    /// What belongs to the releases that the ledger names.
+    pub manifests: Arc<Manifests>,
+    /// Makes a manifest, by the configuration of this moment.
+    pub list: List,
+    /// Whether a file of a release is stored.
+    pub has_of: HasOf,
+    /// Held for the whole of a step: one is decided after the other.
+    pub steps: Arc<tokio::sync::Mutex<()>>,
     /// Why the node is not ready, apart from the ledger; empty: it is.
     pub not_ready: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// What is not as it should be though the node is ready.

@@ -1,7 +1,7 @@
 //! The description of the API, made from its code; `docs/openapi.json` is the copy that clients are built from.
 
 use super::{
-    Control, explain, forget, health, ledger, purge, reload,
+    Control, explain, forget, health, ledger, purge, release, reload,
     shapes::{cloudflare, fastly},
     switches, warm,
 };
@@ -20,7 +20,7 @@ use utoipa_axum::{
 #[openapi(
     info(title = "Lectern control API", description = "Purges with a number, forgetting of access, warm-up, switches, reload, explain, metrics, health."),
     modifiers(&Token),
-    tags((name = "purge", description = "What is outdated"), (name = "shapes", description = "Purges as other products take them; off unless `control.shapes` names them"), (name = "access", description = "Who is let in"), (name = "warm-up", description = "What is fetched beforehand"), (name = "node", description = "This node"))
+    tags((name = "purge", description = "What is outdated"), (name = "shapes", description = "Purges as other products take them; off unless `control.shapes` names them"), (name = "access", description = "Who is let in"), (name = "warm-up", description = "What is fetched beforehand"), (name = "release", description = "Which release of a module learners get"), (name = "node", description = "This node"))
 )]
 struct Description;
 
@@ -51,6 +51,15 @@ pub(super) fn documented() -> OpenApiRouter<Control> {
         .routes(routes!(forget::forget))
         .routes(UtoipaMethodRouterExt::layer(routes!(warm::warm), DefaultBodyLimit::max(warm::BODY_BYTES)))
         .routes(routes!(switches::switches, switches::switch))
+        .routes(routes!(release::module))
+        .routes(UtoipaMethodRouterExt::layer(
+            routes!(release::stage),
+            DefaultBodyLimit::max(release::BODY_BYTES),
+        ))
+        .routes(routes!(release::warm_release))
+        .routes(routes!(release::activate))
+        .routes(routes!(release::roll_back))
+        .routes(routes!(release::abort))
         .routes(routes!(reload::reload))
         .routes(routes!(explain::explain))
         .routes(routes!(health::healthz))

@@ -94,6 +94,83 @@ impl Problem {
         Problem { retry_after: Some(seconds.max(1)), ..problem }
     }
 
+    /// A release, or its list, is not as it is to be.
+    pub(super) fn wrong_release(detail: String) -> Problem {
+        let title = "The release cannot be staged so";
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:lectern:wrong-release", title, detail)
+    }
+
+    /// It is not said of which site a module is.
+    pub(super) fn wrong_site(detail: String) -> Problem {
+        let title = "The site is to be named";
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:lectern:wrong-site", title, detail)
+    }
+
+    /// Nothing of a module was ever staged.
+    pub(super) fn unknown_module(module: &str) -> Problem {
+        let detail = format!("nothing of {module:?} was ever staged");
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "urn:lectern:unknown-module",
+            "The module has no releases",
+            detail,
+        )
+    }
+
+    /// The name is that of a release with other files.
+    pub(super) fn release_taken(release: &str) -> Problem {
+        let detail = format!(
+            "{release:?} is known with other files: give what is new another name, or abort what is staged"
+        );
+        Problem::new(StatusCode::CONFLICT, "urn:lectern:release-taken", "The release is another", detail)
+    }
+
+    /// Another release is staged.
+    pub(super) fn other_staged(release: &str) -> Problem {
+        let detail = format!("{release:?} is staged: activate or abort it first");
+        Problem::new(StatusCode::CONFLICT, "urn:lectern:other-staged", "Another release is staged", detail)
+    }
+
+    /// A release that is to be staged is not.
+    pub(super) fn not_staged(release: &str) -> Problem {
+        let detail = format!("{release:?} is not staged: `lectern release show` tells what is");
+        Problem::new(StatusCode::CONFLICT, "urn:lectern:not-staged", "The release is not staged", detail)
+    }
+
+    /// Not all of a release is stored.
+    pub(super) fn not_warm(stored: usize, files: usize) -> Problem {
+        let detail = format!("{stored} of {files} files are stored: warm the release, or say `cold`");
+        Problem::new(StatusCode::CONFLICT, "urn:lectern:not-warm", "The release is not warm", detail)
+    }
+
+    /// A release that is to be gone back to was not active before.
+    pub(super) fn not_previous(release: &str) -> Problem {
+        let detail = format!(
+            "{release:?} was not active before the one that is: `lectern release show` tells what was"
+        );
+        Problem::new(
+            StatusCode::CONFLICT,
+            "urn:lectern:not-previous",
+            "The release was not active before",
+            detail,
+        )
+    }
+
+    /// Not all is stored of a release that is to be gone back to.
+    pub(super) fn not_whole(stored: usize, files: usize) -> Problem {
+        let detail = format!(
+            "{stored} of {files} files are stored, and the origin has others by now; stage and warm the release anew where the origin has it"
+        );
+        Problem::new(StatusCode::CONFLICT, "urn:lectern:not-whole", "The release is not whole", detail)
+    }
+
+    /// The medium takes a manifest not, or gives it not.
+    pub(super) fn manifest_unkept(error: &str) -> Problem {
+        let detail = format!("{error}; nothing was written down");
+        let title = "The manifest cannot be kept";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "urn:lectern:manifest-unkept", title, detail)
+    }
+
     /// More at once than is ever let through.
     pub(super) fn too_many_purges(most: usize) -> Problem {
         let detail = format!("a batch holds up to {most} purges; nothing was purged: send several");

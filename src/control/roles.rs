@@ -5,11 +5,11 @@ use std::fmt;
 /// One thing that a token may be for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Reading: the ledger, explanations.
+    /// Reading: the ledger, releases, explanations.
     Read,
     /// Purges of every kind.
     Purge,
-    /// What the release of a module needs: purges of modules.
+    /// What the release of a module needs: its steps, purges of modules, warm-ups.
     Release,
     /// The node: reload, switches, forgetting of access.
     Operate,

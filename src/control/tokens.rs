@@ -193,6 +193,10 @@ pub(super) struct ToRead;
 pub(super) struct ToPurge;
 /// To fetch beforehand.
 pub(super) struct ToWarm;
+/// To see which releases there are.
+pub(super) struct ToSeeReleases;
+/// To take a step of a release.
+pub(super) struct ToRelease;
 /// To change how the node runs.
 pub(super) struct ToOperate;
 
@@ -206,6 +210,14 @@ impl Needs for ToPurge {
 
 impl Needs for ToWarm {
     const ANY: Roles = Roles::of(&[Role::Release, Role::Operate]);
+}
+
+impl Needs for ToSeeReleases {
+    const ANY: Roles = Roles::of(&[Role::Read, Role::Release]);
+}
+
+impl Needs for ToRelease {
+    const ANY: Roles = Roles::of(&[Role::Release]);
 }
 
 impl Needs for ToOperate {

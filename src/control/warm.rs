@@ -4,7 +4,10 @@ use super::{
     Control, Peer, Problem, explain,
     tokens::{Caller, ToWarm},
 };
-use crate::response::{WarmResult, Warmed};
+use crate::{
+    ledger::Release,
+    response::{WarmResult, Warmed},
+};
 use axum::{
     Extension,
     body::{Body, Bytes},
@@ -32,8 +35,10 @@ pub(super) const BODY_BYTES: usize = 8 << 20;
 const MOST_AT_ONCE: u32 = 64;
 
 /// Warms what a request with a path as its target and its host as a field, over TLS or not, would be answered with; the address
-/// is whose wish that is. The node hands it in: what fetches belongs to the edge.
-pub type Warm = Arc<dyn Fn(Request<()>, bool, SocketAddr) -> BoxFuture<'static, Warmed> + Send + Sync>;
+/// is whose wish that is; with a release, as if that was active. The node hands it in: what fetches belongs to the edge.
+pub type Warm = Arc<
+    dyn Fn(Request<()>, bool, SocketAddr, Option<Arc<Release>>) -> BoxFuture<'static, Warmed> + Send + Sync,
+>;
 
 /// What is to be fetched, and how fast.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -52,11 +57,11 @@ pub struct WarmRequest {
     pub per_second: NonZeroU32,
 }
 
-const fn four() -> NonZeroU32 {
+pub(super) const fn four() -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(3)
 }
 
-const fn fifty() -> NonZeroU32 {
+pub(super) const fn fifty() -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(49)
 }
 
@@ -141,14 +146,26 @@ pub(super) async fn warm(
     if urls.is_empty() || urls.len() > LONGEST_LIST {
         return Err(Problem::wrong_list(format!("there are {} URLs: write 1 to {LONGEST_LIST}", urls.len())));
     }
-    if at_once.get() > MOST_AT_ONCE {
-        return Err(Problem::wrong_list(format!("`at_once` is {at_once}: write {MOST_AT_ONCE} at most")));
-    }
     let requests = urls.into_iter().map(|url| match explain::get(&url) {
         Ok((request, https)) => Ok((url, request, https)),
         Err(why) => Err(Problem::wrong_list(format!("{url:?}: {why}"))),
     });
     let requests = requests.collect::<Result<Vec<_>, _>>()?;
+    paced(control, (who, peer), requests, (at_once, per_second), None)
+}
+
+/// Fetches and stores what these requests would be answered with, as if `release` was active if there is one. The answer has a line for
+/// each as it ends, and one that counts them.
+pub(super) fn paced(
+    control: Control,
+    (who, peer): (Arc<str>, Option<Extension<Peer>>),
+    requests: Vec<(String, Request<()>, bool)>,
+    (at_once, per_second): (NonZeroU32, NonZeroU32),
+    release: Option<Arc<Release>>,
+) -> Result<Response, Problem> {
+    if at_once.get() > MOST_AT_ONCE {
+        return Err(Problem::wrong_list(format!("`at_once` is {at_once}: write {MOST_AT_ONCE} at most")));
+    }
     let client = peer.map_or((Ipv4Addr::LOCALHOST, 0).into(), |Extension(Peer(peer))| peer);
     let mut pace = interval(Duration::from_secs(1) / per_second.get());
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -158,7 +175,7 @@ pub(super) async fn warm(
         Some((next, (requests, pace)))
     });
     let warmed = paced.map(move |(url, request, https)| {
-        let warm = (control.warm)(request, https, client);
+        let warm = (control.warm)(request, https, client, release.clone());
         async move { (url, warm.await) }
     });
     let warmed = warmed.buffer_unordered(at_once.get() as usize).map(Some);

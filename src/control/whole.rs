@@ -5,7 +5,7 @@
 
 use crate::{
     clock,
-    ledger::{Purge, Record},
+    ledger::{Fact, Purge, Record},
 };
 use std::{
     collections::HashMap,
@@ -55,7 +55,7 @@ impl Wholes {
 
     /// What is purged as a whole, if a pause is kept after it.
     fn name(&self, record: &Record) -> Option<(&'static str, Vec<String>)> {
-        let whole = matches!(record.purge, Purge::Site {} | Purge::Scope {} | Purge::All {});
+        let whole = matches!(record.fact, Fact::Purge(Purge::Site {} | Purge::Scope {} | Purge::All {}));
         let pauses = whole && !record.about.soft && !self.pause.is_zero();
         pauses.then(|| (record.kind(), record.sites().to_vec()))
     }
@@ -70,9 +70,10 @@ mod tests {
     #[test]
     fn the_second_of_two_waits_unless_it_is_the_same_or_soft_or_the_first_was_not_written() {
         let wholes = Wholes::new(Duration::from_secs(3600));
-        let record = |purge, site: &str, soft, key: Option<&str>| Record {
-            purge,
-            about: About { sites: vec![site.into()], soft, key: key.map(Into::into), ..About::default() },
+        let record = |purge, site: &str, soft, key: Option<&str>| {
+            let about =
+                About { sites: vec![site.into()], soft, key: key.map(Into::into), ..About::default() };
+            Record::purge(purge, about)
         };
         let site = |key| record(Purge::Site {}, "a", false, key);
         assert_eq!(wholes.begin(&site(Some("k"))), Ok(()));

@@ -3,7 +3,7 @@
 use crate::{
     cache::{Pieces, StoredResponse},
     clock,
-    edge::{There, Visit, route},
+    edge::{Known, There, Visit, route},
     fill::{FillHead, Reader},
     http_caching::{coded_tag, coding, range, status_field},
     listener::{Connection, Refused},
@@ -12,7 +12,6 @@ use crate::{
         coding::{Recode, Recoded},
         fields, part,
     },
-    site::Sites,
     telemetry::{Fault, Outcome},
 };
 use bytes::Bytes;
@@ -76,6 +75,7 @@ pub(super) fn filling(
     let headers = if outcome == Outcome::Joined { head.headers_for_others() } else { head.headers.clone() };
     let age = head.freshness.age(clock::now());
     visit.account.age = Some(age).filter(|_| outcome == Outcome::Joined);
+    visit.unproven = head.unproven;
     let head = Head { status, headers, length, age };
     answer(visit, head, part, From::Reader(body), cache_status)
 }
@@ -105,6 +105,9 @@ fn answer(
     }
     if visit.settles || visit.may_be_another_version(&headers) {
         fields::tell_to_ask(&mut headers);
+    }
+    if visit.unproven {
+        fields::tell_not_to_keep(&mut headers);
     }
     if visit.route.mount.is_some() {
         // It would come back to nobody: a storage is sent no cookie. And it must not set one of the LMS's.
@@ -262,7 +265,7 @@ pub(super) fn purged(mut account: Box<Account>, told: &serde_json::Value) -> Res
 /// rule hides it, or where it cannot be told which rules it falls under.
 pub(super) fn account_refused(
     accounts: &Arc<Accounts>,
-    sites: &Sites,
+    known: &Known<'_>,
     connection: &Connection,
     refused: &Refused<'_>,
 ) {
@@ -277,7 +280,7 @@ pub(super) fn account_refused(
     let mut account = Account::open(accounts, &arrival, &request);
     // Of two hosts nobody knows which one is meant.
     let routed =
-        refused.reason != "bad-host" && route::route(sites, &request, connection.tls, &mut account).is_ok();
+        refused.reason != "bad-host" && route::route(known, &request, connection.tls, &mut account).is_ok();
     account.hide_path |= !routed;
     account.outcome = Outcome::Refused;
     account.fault = Some(Fault::Client);

@@ -121,6 +121,9 @@ impl Edge {
         let Some(slot) = slot else { return nothing(Fwd::UriMiss) };
         let Some(stored) = slot.select(&visit.parts.headers) else { return nothing(Fwd::VaryMiss) };
         let usable = match standing(stored) {
+            Standing::Current if visit.is_proven(&stored.headers) => {
+                Use::Fresh { ttl: stored.freshness.ttl(now).max(1) }
+            }
             Standing::Current => stored.usable(&visit.wishes(), now),
             Standing::Settling { until } => stored.usable(&visit.wishes(), now).no_longer_than(until, now),
             Standing::Stale { since } => stored.usable_since(since, &visit.wishes(), now),
@@ -159,17 +162,28 @@ impl Edge {
         if self.0.fills.groups().covers(&visit.route.key, stored) {
             return Standing::Outdated;
         }
+        // Not remembered: it is of the URL that was asked for alone.
+        let asked = visit.asked().map_or(Standing::Current, |(path, query)| {
+            let (tags, came) = (&stored.tags, stored.freshness.received);
+            let subject = Subject { path, query, tags, came };
+            self.0.ledger.standing(&visit.route.site.marks, &subject, stored.born)
+        });
+        if asked.is_covered() {
+            return asked;
+        }
         let site = &visit.route.site;
         // Before the ledger is asked: a record that comes between is seen the next time.
         let touched = site.marks.touched();
         if stored.checked_at(touched) {
-            return Standing::Current;
+            return asked;
         }
-        let standing = self.recorded(visit, stored);
-        if standing == Standing::Current {
-            stored.remember_check(touched);
+        match self.recorded(visit, stored) {
+            Standing::Current => {
+                stored.remember_check(touched);
+                asked
+            }
+            other => other,
         }
-        standing
     }
 
     /// What the records alone make of it. Asked of the ledger itself.
@@ -243,7 +257,10 @@ impl Edge {
         let credentials = headers.contains_key(header::COOKIE) || headers.contains_key(header::AUTHORIZATION);
         let conditional =
             headers.contains_key(header::IF_NONE_MATCH) || headers.contains_key(header::IF_MODIFIED_SINCE);
-        if visit.parts.method == Method::HEAD && !fallback {
+        if visit.part().is_some() {
+            // What is relayed nobody has proven.
+            None
+        } else if visit.parts.method == Method::HEAD && !fallback {
             Some(Own::Head)
         } else if visit.has_body() {
             Some(Own::Body)

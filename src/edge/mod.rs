@@ -12,6 +12,7 @@
 
 mod answer;
 mod asked;
+mod carry;
 mod coded;
 mod explain;
 mod handover;
@@ -20,6 +21,7 @@ mod look_up;
 mod purge;
 mod reach;
 mod relay;
+mod released;
 mod route;
 mod visit;
 mod warm;
@@ -31,6 +33,7 @@ use crate::{
     http_caching::{Directives, Fwd, status_field},
     ledger::{Ledger, Standing},
     listener::{Connection, Refused, RequestBody, Serve},
+    release::Manifests,
     response::{Account, Accounts, Arrival, Body, Plain, coding::Coder},
     site::Sites,
     telemetry::{Fault, Outcome},
@@ -41,6 +44,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use look_up::{Found, Own, Serving, Way};
 use purge::Purging;
 use reach::{Reach, There, is_partial};
+use released::Known;
 use std::{sync::Arc, time::SystemTime};
 use visit::{Course, Peer, Visit};
 
@@ -58,6 +62,8 @@ pub struct Parts {
     pub fills: Arc<Fills>,
     /// The ledger.
     pub ledger: Arc<Ledger>,
+    /// What belongs to the releases that it names.
+    pub manifests: Arc<Manifests>,
     /// Where requests are accounted for.
     pub accounts: Arc<Accounts>,
     /// What makes coded variants.
@@ -93,7 +99,7 @@ impl Serve for Edge {
 
     fn refused(&self, connection: &Connection, refused: &Refused<'_>) {
         let sites = self.0.sites.load();
-        answer::account_refused(&self.0.accounts, &sites, connection, refused);
+        answer::account_refused(&self.0.accounts, &self.known(&sites), connection, refused);
     }
 }
 
@@ -125,6 +131,11 @@ impl Edge {
         }
     }
 
+    /// What the way of a request is found by.
+    fn known<'a>(&'a self, sites: &'a Sites) -> Known<'a> {
+        Known { sites, manifests: &self.0.manifests, as_if: None }
+    }
+
     /// Opens the account of a request and finds its way; or refuses it.
     fn receive(
         &self,
@@ -138,7 +149,7 @@ impl Edge {
         if purge::is_one(request.method()) {
             return Err(purge::received(&sites, &request, &from, account));
         }
-        let route = match route::route(&sites, &request, from.https, &mut account) {
+        let route = match route::route(&self.known(&sites), &request, from.https, &mut account) {
             Ok(route) => route,
             Err(plain) => {
                 let refused = answer::plain(account, Outcome::Refused, Some(Fault::Client), plain);
@@ -294,7 +305,11 @@ impl Edge {
         match obtained {
             // Not where the origin failed: asked twice it fails twice.
             Obtained::Filling { head, body, .. }
-                if !head.kept && head.shared.is_err() && !failed && visit.asks_again(&head) =>
+                if !head.kept
+                    && head.shared.is_err()
+                    && !failed
+                    && visit.part().is_none()
+                    && visit.asks_again(&head) =>
             {
                 drop(body);
                 self.relay(visit, why, head.shared.err()).await

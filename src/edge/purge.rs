@@ -5,7 +5,7 @@
 use crate::{
     clock,
     edge::{Edge, Otherwise, answer, route},
-    ledger::{About, Purge, Record, SETTLE},
+    ledger::{About, Fact, Purge, Record, SETTLE},
     response::{Account, Body, Plain},
     rules::{Facts, normalise},
     site::{Site, Sites},
@@ -74,7 +74,7 @@ pub(super) fn records<B>(
         Some(tags) => tags.into_iter().map(|tag| Purge::Tag { tag }).collect(),
         None => vec![url(&site, request)?],
     };
-    Ok(purges.into_iter().map(|purge| Record { purge, about: about.clone() }).collect())
+    Ok(purges.into_iter().map(|purge| Record::purge(purge, about.clone())).collect())
 }
 
 /// The URL of the request, with its own query or none, all variants.
@@ -131,8 +131,8 @@ impl Edge {
             let number = receipt.number;
             tracing::info!(number = number.n, kind = record.kind(), sites = ?record.sites(), "purged");
             let id = format!("{}-{}", number.identity, number.n).into();
-            match &record.purge {
-                Purge::Tag { tag } => _ = ids.insert(tag.clone(), id),
+            match &record.fact {
+                Fact::Purge(Purge::Tag { tag }) => _ = ids.insert(tag.clone(), id),
                 _ => ids.extend([("status".to_owned(), "ok".into()), ("id".to_owned(), id)]),
             }
         }

@@ -19,6 +19,9 @@ use std::borrow::Cow;
 /// A warm-up is not relayed: nothing of what is relayed is stored.
 const NOTHING_TO_STORE: Plain = Plain::new(StatusCode::BAD_GATEWAY, "nothing-to-store");
 
+/// Of a released module nothing is relayed: it could be of another release.
+const UNPROVEN: Plain = Plain::not_of_the_release("unproven");
+
 /// How a relay failed.
 enum Failed {
     Busy(std::time::Duration),
@@ -33,6 +36,11 @@ impl Edge {
         why: Fwd,
         detail: Option<&'static str>,
     ) -> Response<Body> {
+        // A process whose place another has taken knows not which release is active by now.
+        if visit.part().is_some() && !self.0.handover.has_begun() {
+            let fault = Some(Fault::Origin);
+            return answer::plain(visit.account, Outcome::Failed, fault, UNPROVEN);
+        }
         let switch = visit.parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
         let request = visit.relayed();
         let safe = request.method.is_safe();
@@ -103,6 +111,7 @@ impl Edge {
             asked_by_rule: false,
             storable_status_by_rule: false,
             stale_by_rule: false,
+            proven_by_rule: false,
             received: head.received,
         };
         // Not while a fill without those fields is known to bring what is for nobody else.
@@ -164,7 +173,7 @@ fn answer_relayed(
         mount.turn_back(&mut headers);
         headers.remove(header::SET_COOKIE);
     }
-    if visit.may_be_another_version(&headers) {
+    if visit.part().is_some() || visit.may_be_another_version(&headers) {
         fields::tell_to_ask(&mut headers);
     }
     if !visit.route.access.is_open() {

@@ -3,6 +3,7 @@
 use crate::{
     access::signed,
     cache::{Key, KeyParts},
+    edge::released::{Belongs, Known, Listed, belongs},
     listener::Connection,
     response::{Account, Plain, fields},
     rules::{Access, Class, Facts, Rule, Verdict, normalise},
@@ -37,6 +38,10 @@ pub(super) struct Route {
     pub class: Option<Class>,
     /// The protocol it asks to change to.
     pub upgrade: Option<HeaderValue>,
+    /// The file of a release that it is for.
+    pub listed: Option<Box<Listed>>,
+    /// The active release of its module does not know it: nothing proves of which version it is.
+    pub unlisted: bool,
 }
 
 /// The query as the origin is asked, beside the one that was sent.
@@ -110,12 +115,12 @@ pub(super) fn site<'r, B>(
 
 /// Finds the way of a request that may go it, or says why it has none or may not.
 pub(super) fn route<B>(
-    sites: &Sites,
+    known: &Known<'_>,
     request: &Request<B>,
     https: bool,
     account: &mut Account,
 ) -> Result<Route, Plain> {
-    let route = find(sites, request, https, account)?;
+    let route = find(known, request, https, account)?;
     if let Access::Signed(signed) = &route.access {
         let asked = signed::Asked {
             host: route.host.to_str().unwrap_or_default(),
@@ -132,7 +137,7 @@ pub(super) fn route<B>(
 
 /// Finds the way of a request, whoever sends it.
 pub(super) fn find<B>(
-    sites: &Sites,
+    known: &Known<'_>,
     request: &Request<B>,
     https: bool,
     account: &mut Account,
@@ -140,7 +145,7 @@ pub(super) fn find<B>(
     if request.method() == Method::CONNECT {
         return Err(Plain::new(StatusCode::METHOD_NOT_ALLOWED, "connect"));
     }
-    let Asked { site, host, field: host_field } = site(sites, request, https, account)?;
+    let Asked { site, host, field: host_field } = site(known.sites, request, https, account)?;
     let target = request.uri().path();
     // `OPTIONS *` speaks of the server, not of a path (RFC 9110 §9.3.7); no other method does.
     let path = if target == "*" && request.method() == Method::OPTIONS {
@@ -152,7 +157,7 @@ pub(super) fn find<B>(
     let facts = Facts { method: request.method(), path: &path, query, headers: request.headers() };
     let rule = site.rules.find(&facts);
     let body_limit = rule.and_then(|(_, rule)| rule.body_limit).or(site.body_limit);
-    let (verdict, access) = match rule {
+    let (mut verdict, access) = match rule {
         Some((index, rule)) => {
             account.matched = Some((site.clone(), Some(index)));
             account.hide_path = rule.hide_path;
@@ -173,27 +178,62 @@ pub(super) fn find<B>(
         Some((_, rule)) => (rule.query(query), !rule.access.is_open()),
         None => (query.map(Cow::Borrowed), false),
     };
-    let (kept, guarded) = of(rule);
+    let (kept, _) = of(rule);
     // What an unsafe method outdates is what a GET of its target finds, by the rule that speaks for that.
-    let (keyed, guarded) = match request.method().is_safe() {
-        true => (kept.as_deref().map(Cow::Borrowed), guarded),
-        false => of(site.rules.find(&Facts { method: &Method::GET, ..facts })),
+    let speaks = match request.method().is_safe() {
+        true => rule,
+        false => site.rules.find(&Facts { method: &Method::GET, ..facts }),
     };
-    let key = KeyParts {
+    let (keyed, guarded) = of(speaks);
+    let mut belongs = belongs(known, &site, speaks.map(|(_, rule)| &**rule), &path, keyed.as_deref());
+    let parts = KeyParts {
         scope: &site.scope,
         https,
         guarded,
         host: site.keyed_host(&host),
         path: &path,
         query: keyed.as_deref(),
+    };
+    let key = match &belongs {
+        Belongs::Listed(listed) => {
+            let Listed { part, cut: (path, query), .. } = &**listed;
+            KeyParts { path, query: query.as_deref(), ..parts }.key().of_release(&part.release)
+        }
+        Belongs::Nowhere | Belongs::Unlisted => parts.key(),
+    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        belongs = Belongs::Nowhere;
     }
-    .key();
+    let (listed, unlisted) = match belongs {
+        Belongs::Listed(listed) => (Some(listed), false),
+        Belongs::Unlisted => (None, true),
+        Belongs::Nowhere => (None, false),
+    };
+    if unlisted {
+        verdict = Verdict::Pass;
+    }
+    account.release = listed.as_ref().map(|listed| listed.part.release.clone());
     let query =
         if kept.as_deref() == query { Query::AsSent } else { Query::Changed(kept.map(Cow::into_owned)) };
     let path = if *path == *target { None } else { Some(path.into_owned()) };
     let (upgrade, class) = (upgrade(request), rule.and_then(|(_, rule)| rule.class));
     let host = host_field;
-    Ok(Route { verdict, access, mount, key, path, query, host, https, body_limit, class, upgrade, site })
+    Ok(Route {
+        verdict,
+        access,
+        mount,
+        key,
+        path,
+        query,
+        host,
+        https,
+        body_limit,
+        class,
+        upgrade,
+        site,
+        listed,
+        unlisted,
+    })
 }
 
 /// The key of what a GET of another target of the same host finds, path and query as they are written; `None` if it is no

@@ -11,6 +11,7 @@ use crate::{
     },
     listener::RequestBody,
     origin::Origin,
+    release::Part,
     response::{Account, coding::Recode, fields},
     rules::{Class, Policy, Said, Verdict},
     site::Mode,
@@ -38,6 +39,8 @@ pub(super) struct Visit {
     pub(super) recode: Option<Recode>,
     /// What it is answered with may be old, and may not be kept without asking.
     pub(super) settles: bool,
+    /// It is answered with bytes that nothing proves before their end to be of the release.
+    pub(super) unproven: bool,
     /// Who is connected: the client, or a proxy before the edge.
     pub(super) peer: IpAddr,
     /// How its site was switched when its head was there.
@@ -84,6 +87,7 @@ impl Visit {
             leave: None,
             recode: None,
             settles: false,
+            unproven: false,
             peer: address,
             mode,
         };
@@ -93,15 +97,32 @@ impl Visit {
 
     /// Path, as the origin is asked and the key has it.
     pub(super) fn path(&self) -> &str {
-        self.route.path.as_deref().unwrap_or(self.parts.uri.path())
+        match &self.route.listed {
+            Some(listed) => &listed.put.0,
+            None => self.route.path.as_deref().unwrap_or(self.parts.uri.path()),
+        }
     }
 
     /// Query, as the origin is asked and the key has it.
     pub(super) fn query(&self) -> Option<&str> {
+        if let Some(listed) = &self.route.listed {
+            return listed.put.1.as_deref();
+        }
         match &self.route.query {
             Query::AsSent => self.parts.uri.query(),
             Query::Changed(query) => query.as_deref(),
         }
+    }
+
+    /// Path and query as they were asked for, where what is stored goes by others: those of the release. A purge of either covers it.
+    pub(super) fn asked(&self) -> Option<(&str, Option<&str>)> {
+        let listed = self.route.listed.as_ref()?;
+        let path = self.route.path.as_deref().unwrap_or(self.parts.uri.path());
+        let query = match &self.route.query {
+            Query::AsSent => self.parts.uri.query(),
+            Query::Changed(query) => query.as_deref(),
+        };
+        (path != listed.put.0 || query != listed.put.1.as_deref()).then_some((path, query))
     }
 
     /// Where it is fetched from.
@@ -253,10 +274,23 @@ impl Visit {
         own
     }
 
+    /// The file of a release that it is for.
+    pub(super) fn part(&self) -> Option<&Part> {
+        self.route.listed.as_ref().map(|listed| &listed.part)
+    }
+
+    /// Whether what is stored with these fields is proven to be of the release that is asked for: it needs not to be asked about.
+    pub(super) fn is_proven(&self, headers: &http::HeaderMap) -> bool {
+        self.part().is_some_and(|part| part.proof.proves(headers))
+    }
+
     /// Whether an answer with these fields is not proven to be of the version that its URL names. A browser asks again before it
     /// uses it, unless the rule says for how long it may not; what says to be of another version it always asks about.
     pub(super) fn may_be_another_version(&self, headers: &http::HeaderMap) -> bool {
-        let Some(policy) = self.policy() else { return false };
+        let Some(policy) = self.policy() else { return self.route.unlisted };
+        if let Some(part) = self.part() {
+            return !(part.named && part.proof.proves(headers)) && policy.browser_lifetime.is_none();
+        }
         let Some(rule) = &policy.version else { return false };
         match rule.said(headers, rule.named(self.path(), self.query())) {
             Said::Same => false,
@@ -297,6 +331,8 @@ impl Visit {
             learner: self.learner.clone(),
             leave: self.leave.clone(),
             named: route.site.marks.named(),
+            part: self.part(),
+            asked: self.asked(),
             current: None,
         }
     }

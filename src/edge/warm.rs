@@ -7,11 +7,11 @@
 use crate::{
     access, clock,
     edge::{
-        Course, Edge, Found, Peer, Serving, Visit,
+        Course, Edge, Found, Known, Peer, Serving, Visit,
         route::{self, Sender},
     },
     http_caching::status_field::CACHE_STATUS,
-    ledger::Standing,
+    ledger::{Release, Standing},
     response::{Account, Arrival, Body, WarmResult, Warmed},
     rules::Class,
 };
@@ -27,17 +27,35 @@ const LISTENER: &str = "warm-up";
 /// Why nothing was fetched, in a fixed word.
 type Refused = &'static str;
 
+/// For whom something is warmed, and of which release.
+struct Warms<'a> {
+    sender: Sender,
+    as_if: Option<&'a Arc<Release>>,
+}
+
 impl Edge {
     /// Fetches and stores what `request` (its target a path, its host a field) would be answered with, unless that is stored and
     /// fresh. `client` is who asks for the warm-up, for the log.
-    pub async fn warm(&self, mut request: Request<()>, https: bool, client: SocketAddr) -> Warmed {
+    ///
+    /// With `as_if` it is a file of this release, active or not: what is stored of another and has the same bytes is taken over, and
+    /// nothing is fetched then.
+    pub async fn warm(
+        &self,
+        mut request: Request<()>,
+        https: bool,
+        client: SocketAddr,
+        as_if: Option<&Arc<Release>>,
+    ) -> Warmed {
         request.headers_mut().insert(header::ACCEPT_ENCODING, CODINGS);
-        let from = Sender { client, https };
+        let from = Warms { sender: Sender { client, https }, as_if };
         let mut looks = match self.warms_by(&mut request, &from).await {
             Ok(visit) => visit,
             Err(why) => return Warmed::refused(why),
         };
-        if let Some(settles) = self.would_serve(&mut looks).await {
+        if as_if.is_some() && looks.part().is_none() {
+            return Warmed::refused("not-listed");
+        }
+        if let Some(settles) = self.has(&mut looks).await {
             return Warmed::fresh(settles);
         }
         let mut goes = match self.warm_visit(&request, &from) {
@@ -58,7 +76,7 @@ impl Edge {
     }
 
     /// The way of a request that may be answered from what is stored. Where the LMS decides, `request` gets the site's credential.
-    async fn warms_by(&self, request: &mut Request<()>, from: &Sender) -> Result<Box<Visit>, Refused> {
+    async fn warms_by(&self, request: &mut Request<()>, from: &Warms<'_>) -> Result<Box<Visit>, Refused> {
         let mut visit = self.warm_visit(request, from)?;
         if visit.route.access.asked().is_some() {
             request.headers_mut().extend(credential(&visit).await?);
@@ -76,16 +94,41 @@ impl Edge {
         }
     }
 
-    fn warm_visit(&self, request: &Request<()>, from: &Sender) -> Result<Box<Visit>, Refused> {
-        let arrival = Arrival { listener: &Arc::from(LISTENER), client: from.client, https: from.https };
+    fn warm_visit(&self, request: &Request<()>, from: &Warms<'_>) -> Result<Box<Visit>, Refused> {
+        let Warms { sender: Sender { client, https }, as_if } = *from;
+        let arrival = Arrival { listener: &Arc::from(LISTENER), client, https };
         let mut account = Box::new(Account::untold(&self.0.accounts, &arrival, request));
-        let mut route = route::find(&self.0.sites.load(), request, from.https, &mut account)
-            .map_err(|plain| plain.word)?;
+        let sites = self.0.sites.load();
+        let known = Known { as_if, ..self.known(&sites) };
+        let mut route = route::find(&known, request, https, &mut account).map_err(|plain| plain.word)?;
         // Learners go first.
         route.class = Some(Class::WarmUp);
         let (parts, ()) = request.clone().into_parts();
-        let peer = Peer { address: from.client.ip(), trusted: false };
+        let peer = Peer { address: client.ip(), trusted: false };
         Ok(Box::new(Visit::new(parts, None, route, account, peer)))
+    }
+
+    /// Whether a file of a release is stored, whole. What is stored of another release and has its bytes is taken over first.
+    pub async fn has_of(
+        &self,
+        request: &Request<()>,
+        https: bool,
+        client: SocketAddr,
+        release: &Arc<Release>,
+    ) -> bool {
+        let from = Warms { sender: Sender { client, https }, as_if: Some(release) };
+        match self.warm_visit(request, &from) {
+            Ok(mut visit) if visit.part().is_some() => self.has(&mut visit).await.is_some(),
+            _ => false,
+        }
+    }
+
+    /// As [`Edge::would_serve`], after what is stored elsewhere and is the same was taken over.
+    async fn has(&self, visit: &mut Visit) -> Option<bool> {
+        match self.would_serve(visit).await {
+            None if self.takes_over(visit).await => self.would_serve(visit).await,
+            found => found,
+        }
     }
 
     /// If the next learner who may have it is answered from what is stored, whole: whether only until a purge has settled.

@@ -18,6 +18,7 @@ use crate::{
     },
     ledger::Number,
     origin::Head,
+    release::Proof,
     rules::{Policy, Said, ValidatorRule},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -47,6 +48,8 @@ pub(super) struct Sent<'a> {
     pub targets: &'a [HeaderName],
     /// It was asked in a learner's name: the LMS decides who may have it.
     pub asked: bool,
+    /// What proves it to be of the release that was asked for.
+    pub proof: Option<&'a Proof>,
 }
 
 impl Sent<'_> {
@@ -55,13 +58,20 @@ impl Sent<'_> {
         self.policy?.module.as_ref()?.fill(self.path)
     }
 
+    /// What an answer says of the version that was asked for.
+    fn said(&self, headers: &HeaderMap) -> Said {
+        let rule = self.policy.and_then(|policy| policy.version.as_ref());
+        rule.map_or(Said::Nothing, |rule| rule.said(headers, self.version))
+    }
+
     /// An answer of another version is not stored under the URL of the one that was asked for.
     fn version_fits(&self, headers: &HeaderMap) -> Result<(), &'static str> {
-        let rule = self.policy.and_then(|policy| policy.version.as_ref());
-        match rule.map(|rule| rule.said(headers, self.version)) {
-            Some(Said::Other) => Err("other-version"),
-            Some(Said::Same | Said::Nothing) | None => Ok(()),
-        }
+        if self.said(headers) == Said::Other { Err("other-version") } else { Ok(()) }
+    }
+
+    /// Whether it is proven to be what was asked for.
+    fn is_proven(&self, headers: &HeaderMap) -> bool {
+        self.said(headers) == Said::Same || self.proof.is_some_and(|proof| proof.proves(headers))
     }
 }
 
@@ -75,6 +85,7 @@ impl<'a> From<&'a Ask> for Sent<'a> {
             policy,
             targets: &ask.site.targeted_fields,
             asked: ask.asking.is_some(),
+            proof: ask.part.as_ref().map(|part| &*part.proof),
         }
     }
 }
@@ -119,7 +130,11 @@ pub(super) fn decide(
     let directives = Directives::said_to(sent.targets, &head.headers);
     let policy = sent.policy;
     let freshness = freshness_of(&head, head.status, &head.headers, sent, &directives);
-    let selecting = selecting(&head.headers, sent.headers);
+    // A file with a digest has no variants.
+    let selecting = match sent.proof.is_some_and(|proof| !proof.digests.is_none()) {
+        true => Selecting::default(),
+        false => selecting(&head.headers, sent.headers),
+    };
     let (yes, allowed) = match ask.asking.as_ref().map(|asking| judged(asking, &head, ask)) {
         None => (None, Ok(())),
         Some(Answer::Current(yes) | Answer::Brings(yes)) => (Some(yes), Ok(())),
@@ -137,7 +152,11 @@ pub(super) fn decide(
     let shared = match storable {
         Err(word) if word != "too-long" => Err(word),
         // Storable, but to be validated at each use: it answers the request that asked, nobody else.
-        _ if freshness.lifetime <= freshness.initial_age || freshness.validate_always => Err("no-lifetime"),
+        _ if sent.proof.is_none_or(|proof| !proof.proves(&head.headers))
+            && (freshness.lifetime <= freshness.initial_age || freshness.validate_always) =>
+        {
+            Err("no-lifetime")
+        }
         _ => Ok(()),
     };
     let Head { status, mut headers, server, requested, .. } = head;
@@ -157,6 +176,7 @@ pub(super) fn decide(
         born,
         shared,
         kept,
+        unproven: false,
         tag,
         yes,
         tags,
@@ -199,11 +219,13 @@ fn may_keep(head: &Head, sent: Sent<'_>, directives: &Directives) -> Result<(), 
         directives,
         path_extension: extension(sent.path),
         lifetime_by_rule: policy
-            .is_some_and(|policy| policy.lifetime.is_some_and(|lifetime| !lifetime.is_zero())),
+            .is_some_and(|policy| policy.lifetime.is_some_and(|lifetime| !lifetime.is_zero()))
+            || sent.proof.is_some_and(|proof| proof.proves(&head.headers)),
         shared_by_rule: policy.is_some_and(|policy| policy.shared),
         private_by_rule: policy.is_some_and(|policy| policy.lift_private),
         asked_by_rule: sent.asked,
         storable_status_by_rule: policy.is_some_and(|policy| speaks_for(policy, head.status)),
+        proven_by_rule: sent.is_proven(&head.headers),
         stale_by_rule: policy.is_some_and(|p| p.stale_while_revalidate.or(p.stale_if_error).is_some()),
         received: head.received,
     })

@@ -56,6 +56,7 @@ impl Fills {
             policy: heard.policy,
             targets: &heard.site.targeted_fields,
             asked: false,
+            proof: None,
         };
         let Some(new) = decide::freshened(stored, answer, sent, heard.born).map(Arc::new) else { return };
         // If something else stands there by now, that is the younger one.

@@ -9,6 +9,7 @@ mod decide;
 mod growing;
 #[cfg(test)]
 mod growing_tests;
+mod guard;
 mod hearing;
 mod pump;
 mod reader;
@@ -28,7 +29,7 @@ use crate::{
     ledger::{Ledger, Number, Subject},
     telemetry::Metrics,
 };
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use slice::Source;
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 use task::{Ask, Fill, Phase};
@@ -199,6 +200,8 @@ impl Fills {
                     Heed::Reads => return Obtained::Filling { head, body, began },
                     // What was said to one learner says nothing to the next: her request takes the place of the former.
                     Heed::GoesItself if fill.ask.asking.is_some() && attempt + 1 < ATTEMPTS => attempt += 1,
+                    // Of a release nothing is relayed.
+                    Heed::GoesItself if wanted.part.is_some() && !by_itself => by_itself = true,
                     Heed::Leaves if leaves < LEAVES => {
                         leaves += 1;
                         wanted.selecting.extend_from_slice(head.selecting.names());
@@ -347,7 +350,8 @@ impl Fills {
             return None;
         }
         let had = stored.content_tag().is_some() || self.tiers.may_have(&stored.body);
-        let fresh = matches!(stored.usable(&wanted.wishes, clock::now()), Use::Fresh { .. });
+        let usable = stored.usable(&wanted.wishes, clock::now());
+        let fresh = matches!(usable, Use::Fresh { .. }) || wanted.is_proven(stored);
         let serves = had && fresh && !self.outdated(wanted, stored);
         serves.then(|| stored.clone())
     }
@@ -381,8 +385,10 @@ impl Fills {
 
     /// Whether a record covers what was born so, has these tags and came at this time.
     fn covered(&self, wanted: &Wanted<'_>, tags: &Tags, born: Number, came: SystemTime) -> bool {
-        let subject = Subject { path: wanted.path, query: wanted.query, tags, came };
-        self.ledger.outdated(&wanted.site.marks, &subject, born)
+        let covers = |path, query| {
+            self.ledger.outdated(&wanted.site.marks, &Subject { path, query, tags, came }, born)
+        };
+        covers(wanted.path, wanted.query) || wanted.asked.is_some_and(|(path, query)| covers(path, query))
     }
 }
 
@@ -443,7 +449,12 @@ fn ask(wanted: &Wanted<'_>, replaces: Option<Arc<StoredResponse>>, begin: Begin)
     let assumed = Selecting::new(wanted.selecting.clone(), &request.headers);
     let conditional =
         replaces.as_ref().is_some_and(|stored| request::conditions(&mut request.headers, stored));
-    let span = wanted.span.filter(|span| span.is_far() && !conditional);
+    // Whole and as it is: its bytes are to prove it.
+    let hashed = wanted.part.is_some_and(|part| !part.proof.digests.is_none());
+    if hashed {
+        request.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+    let span = wanted.span.filter(|span| span.is_far() && !conditional && wanted.part.is_none());
     if let Some(span) = span {
         request.headers.insert(header::RANGE, slice::range_field(span.start(), span.end()));
     }
@@ -456,6 +467,7 @@ fn ask(wanted: &Wanted<'_>, replaces: Option<Arc<StoredResponse>>, begin: Begin)
         query: wanted.query.map(str::to_owned),
         request,
         asking: None,
+        part: wanted.part.cloned(),
         span,
         replaces,
         coming: None,

@@ -6,12 +6,15 @@ use crate::{
     fill::{
         Fills,
         growing::{Cut, Growing, Room, RunId},
+        guard::OTHER_RELEASE,
         slice,
         task::Failure,
     },
     origin::{Busy, Exchange, Origin, OriginBody, OriginError, OriginRequest},
+    release::Hashing,
     telemetry::{Fault, Metrics},
 };
+use bytes::Bytes;
 use prometheus::IntGauge;
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
@@ -86,21 +89,37 @@ impl<'a> Run<'a> {
         Run { fills, growing, id, key, unread }
     }
 
-    /// Brings an answer's body to its end, and its last chunk.
+    /// Brings an answer's body to its end, and its last chunk: what was read of it by now, and what comes. What `hashing` is not
+    /// content with is cut before the last of it is shown.
     ///
     /// # Errors
     /// The origin broke off and nothing continues it, it sent other bytes, or nobody reads.
-    pub(super) async fn pump(&self, mut body: OriginBody) -> Result<(), Cut> {
-        let mut continuations = 0..CONTINUATIONS;
+    pub(super) async fn pump(
+        &self,
+        held: &[u8],
+        rest: Option<OriginBody>,
+        mut hashing: Option<Hashing>,
+    ) -> Result<(), Cut> {
+        self.growing.expect(self.id, None);
+        for piece in held.chunks(CHUNK) {
+            self.keep(self.growing.append(self.id, piece)?);
+        }
+        let Some(mut body) = rest else { return self.seal() };
+        // What came twice would be hashed twice.
+        let mut continuations = 0..if hashing.is_some() { 0 } else { CONTINUATIONS };
         loop {
-            let cut = match self.copy(body).await {
-                Ok(()) => return self.growing.seal(self.id).map(|last| self.keep(last)),
+            let cut = match self.copy(body, hashing.take()).await {
+                Ok(()) => return self.seal(),
                 Err(Stopped::BrokeOff(error)) => Cut { fault: error.fault(), word: error.word() },
                 Err(Stopped::Cut(cut)) => return Err(cut),
             };
             continuations.next().ok_or(cut)?;
             body = slice::go_on(self.growing, self.id).await.ok_or(cut)?;
         }
+    }
+
+    fn seal(&self) -> Result<(), Cut> {
+        self.growing.seal(self.id).map(|last| self.keep(last))
     }
 
     /// All of it is there, and stored.
@@ -114,9 +133,10 @@ impl<'a> Run<'a> {
         self.growing.cut(self.id, cut);
     }
 
-    async fn copy(&self, mut body: OriginBody) -> Result<(), Stopped> {
+    async fn copy(&self, mut body: OriginBody, mut hashing: Option<Hashing>) -> Result<(), Stopped> {
         let Run { growing, id, .. } = *self;
         growing.expect(id, None);
+        let mut withheld = Bytes::new();
         loop {
             self.room().await;
             let finishes = self.finishes_unread();
@@ -132,8 +152,22 @@ impl<'a> Run<'a> {
                 piece = body.next() => piece,
             };
             match piece.map_err(Stopped::BrokeOff)? {
-                None => return Ok(()),
-                Some(piece) => self.keep(growing.append(id, &piece).map_err(Stopped::Cut)?),
+                None => {
+                    if hashing.is_some_and(|hashing| !hashing.fits()) {
+                        return Err(Stopped::Cut(OTHER_RELEASE));
+                    }
+                    self.keep(growing.append(id, &withheld).map_err(Stopped::Cut)?);
+                    return Ok(());
+                }
+                Some(piece) => match &mut hashing {
+                    None => self.keep(growing.append(id, &piece).map_err(Stopped::Cut)?),
+                    // The last of it is shown when all of it is proven: a piece goes on when the next is there.
+                    Some(hashing) => {
+                        hashing.update(&piece);
+                        let before = std::mem::replace(&mut withheld, piece.into_bytes());
+                        self.keep(growing.append(id, &before).map_err(Stopped::Cut)?);
+                    }
+                },
             }
             self.limit();
         }

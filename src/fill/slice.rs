@@ -211,7 +211,7 @@ async fn bring(source: Arc<Source>, growing: Arc<Growing>, id: RunId, range: Opt
         Answer::Denied => return run.fails(NOT_ALLOWED),
         Answer::Failed(failure) => return run.fails(Cut { fault: failure.fault(), word: failure.word() }),
     };
-    let brought = run.pump(body).await;
+    let brought = run.pump(&[], Some(body), None).await;
     source.fills.tiers.renew(&source.key, growing.body()).await;
     match brought {
         Ok(()) => run.ends(),

@@ -8,13 +8,15 @@ use crate::{
         Fills, Span, Wanted,
         decide::{self, Decision, Sent},
         growing::{Growing, RunId},
+        guard::{self, Admitted},
         pump::{self, InFlight, Run},
         reader::Reader,
         slice::Source,
     },
     http_caching::{Freshness, Tags, freshen, partial},
     ledger::{Number, Standing, Subject},
-    origin::{Exchange, Head, Origin, OriginBody, OriginError, OriginRequest},
+    origin::{Exchange, Head, Origin, OriginError, OriginRequest},
+    release::Part,
     rules::Policy,
     site::{Mounted, Site},
     telemetry::Fault,
@@ -44,6 +46,8 @@ pub(super) struct Ask {
     pub request: OriginRequest,
     /// In whose name it is asked, where the LMS decides who may have it.
     pub asking: Option<Asking>,
+    /// The file of a release that is asked for.
+    pub part: Option<Part>,
     /// The part that is asked for; none: the whole.
     pub span: Option<Span>,
     /// The stored response that the request is about to validate or replace.
@@ -98,6 +102,8 @@ pub struct FillHead {
     pub shared: Result<(), &'static str>,
     /// It is stored when it came whole.
     pub kept: bool,
+    /// Nothing proves it before its last byte: who reads it meanwhile must not keep it.
+    pub unproven: bool,
     /// The validator that names this body and no other.
     pub tag: Option<HeaderValue>,
     /// Where the LMS decides: it said yes to the learner in whose name it was asked.
@@ -144,6 +150,8 @@ pub enum Failure {
     OtherValidator,
     /// The origin answered 304 to a request without a condition.
     Unasked,
+    /// No front of the origin has the release that was asked for.
+    OtherRelease,
     /// The origin was asked for a part and did not give one that can be used.
     NoParts,
     /// The task ended before its time.
@@ -159,6 +167,7 @@ impl Failure {
             | Failure::BrokenOff { .. }
             | Failure::OtherValidator
             | Failure::Unasked
+            | Failure::OtherRelease
             | Failure::NoParts => Fault::Origin,
             Failure::Aborted => Fault::Edge,
         }
@@ -172,6 +181,7 @@ impl Failure {
             Failure::BrokenOff { word } => word,
             Failure::OtherValidator => "other-validator",
             Failure::Unasked => "unasked-304",
+            Failure::OtherRelease => "other-release",
             Failure::NoParts => "no-parts",
             Failure::Aborted => "fill-aborted",
         }
@@ -280,10 +290,7 @@ pub(super) async fn run(fills: Arc<Fills>, fill: Arc<Fill>) {
     let _ending = Ending { fills: &fills, fill: &fill };
     match pump::ask(fill.ask.origin(), fill.ask.sends()).await {
         Ok(exchange) => bring(&fills, &fill, exchange).await,
-        Err(failure) => {
-            fills.metrics.fills_failed.with_label_values(&[failure.fault().as_str()]).inc();
-            fill.phase.send_replace(Phase::Dead(failure));
-        }
+        Err(failure) => die(&fills, &fill, failure),
     }
 }
 
@@ -294,23 +301,51 @@ pub(super) async fn go_on(fills: Arc<Fills>, fill: Arc<Fill>, exchange: Exchange
     bring(&fills, &fill, exchange).await;
 }
 
+/// How the body of an answer comes.
+struct How {
+    length: Option<u64>,
+    delimited_by_close: bool,
+    standing: guard::Standing,
+    /// Its bytes are to prove it at their end.
+    hashed: bool,
+}
+
 /// Brings an answer to its end, and stores it if it may be.
-async fn bring(fills: &Arc<Fills>, fill: &Fill, Exchange { head, body }: Exchange) {
-    if let Some((head, run)) = answered(fills, fill, head, &body).await {
-        let run = Run::new(fills, &fill.body, run, &fill.ask.key, fill.ask.unread);
-        match run.pump(body).await {
-            Ok(()) => {
+async fn bring(fills: &Arc<Fills>, fill: &Fill, exchange: Exchange) {
+    let admitted = match guard::admit(fills, fill, exchange).await {
+        Ok(admitted) => admitted,
+        Err(failure) => return die(fills, fill, failure),
+    };
+    let Admitted { head, held, rest, length, delimited_by_close, hashing, standing } = admitted;
+    let hashed = hashing.is_some();
+    let how = How { length, delimited_by_close, standing, hashed };
+    let Some((head, run)) = answered(fills, fill, head, how).await else {
+        return;
+    };
+    let run = Run::new(fills, &fill.body, run, &fill.ask.key, fill.ask.unread);
+    match run.pump(&held, rest, hashing).await {
+        Ok(()) => {
+            store(fills, fill, &head).await;
+            run.ends();
+        }
+        Err(cut) => {
+            if !hashed && fill.body.can_fetch() && !fill.body.body().is_unknown() {
                 store(fills, fill, &head).await;
-                run.ends();
             }
-            Err(cut) => {
-                if fill.body.can_fetch() && !fill.body.body().is_unknown() {
-                    store(fills, fill, &head).await;
-                }
-                run.fails(cut);
+            if cut == guard::OTHER_RELEASE
+                && let Some(part) = &fill.ask.part
+            {
+                guard::mismatch(fills, &fill.ask, part, &head.server.to_string());
             }
+            run.fails(cut);
         }
     }
+}
+
+/// No answer can be brought.
+fn die(fills: &Fills, fill: &Fill, failure: Failure) {
+    fills.metrics.fills_failed.with_label_values(&[failure.fault().as_str()]).inc();
+    fill.phase.send_replace(Phase::Dead(failure));
 }
 
 /// Tells the waiters what the head means. Begins the run of what is to be brought.
@@ -318,7 +353,7 @@ async fn answered(
     fills: &Arc<Fills>,
     fill: &Fill,
     mut head: Head,
-    body: &OriginBody,
+    How { length, delimited_by_close, standing, hashed }: How,
 ) -> Option<(Arc<FillHead>, RunId)> {
     decide::arrived(&mut head);
     if let Some(mount) = &fill.ask.mount {
@@ -330,7 +365,7 @@ async fn answered(
     }
     let part = match fill.ask.span {
         Some(span) if is_about_parts(head.status) => {
-            let Some(part) = partial::part(&head.headers, body.length(), span.start(), span.end()) else {
+            let Some(part) = partial::part(&head.headers, length, span.start(), span.end()) else {
                 fill.phase.send_replace(Phase::Dead(Failure::NoParts));
                 return None;
             };
@@ -339,17 +374,19 @@ async fn answered(
         }
         _ => None,
     };
-    let length = part.map(|part| part.length).or(body.length());
+    let length = part.map(|part| part.length).or(length);
     let decision = decide::decide(
         head,
         &fill.ask,
         fill.born,
         length,
-        body.delimited_by_close(),
+        delimited_by_close,
         |again| fills.limit(again),
         &fills.settings.coding,
     );
-    let Decision { head, storable } = spare_what_is_good(fills, fill, decision);
+    let decision = spare_what_is_good(fills, fill, decision);
+    let Decision { head, storable } =
+        if fill.ask.part.is_some() { of_release(decision, standing) } else { decision };
     if let Err(word) = storable {
         fills.metrics.not_stored.with_label_values(&[word]).inc();
         // What is said to one learner alone says nothing of what is stored for others.
@@ -378,6 +415,8 @@ async fn answered(
         fill.body.body().has_length(length);
     }
     match storable {
+        // Of what its bytes are to prove nothing is of use but the whole.
+        Ok(()) if hashed => {}
         Ok(()) => fill.body.fetches(&Source::of_fill(fills, &fill.ask, &head.headers, tag)),
         Err(_) => fill.body.pass_through(),
     }
@@ -390,6 +429,20 @@ async fn answered(
     let head = Arc::new(head);
     fill.phase.send_replace(Phase::Head(head.clone()));
     Some((head, run))
+}
+
+/// An answer to who asked for a file of a release: what is not the file is stored nowhere, what is not proven so far nobody keeps.
+fn of_release(mut decision: Decision, proven: guard::Standing) -> Decision {
+    match proven {
+        guard::Standing::Proven => {}
+        guard::Standing::Unproven => decision.head.unproven = true,
+        guard::Standing::NotTheFile => {
+            decision.storable = decision.storable.and(Err("other-release"));
+            decision.head.kept = false;
+            decision.head.shared = decision.head.shared.and(Err("other-release"));
+        }
+    }
+    decision
 }
 
 /// A failure is not stored in the place of what may serve again, be it stale (G22).

@@ -6,6 +6,7 @@ use crate::{
     fill::reader::Reader,
     http_caching::RequestDirectives,
     origin::{Exchange, Origin, Turn},
+    release::Part,
     rules::{Class, Policy},
     site::{Mounted, Site},
 };
@@ -57,11 +58,20 @@ pub struct Wanted<'a> {
     ///
     /// [`SiteMarks::named`]: crate::ledger::SiteMarks::named
     pub named: u64,
+    /// Path and query as they were asked for, where those of the release are others.
+    pub asked: Option<(&'a str, Option<&'a str>)>,
+    /// The file of a release that is wanted.
+    pub part: Option<&'a Part>,
     /// The validator that the LMS has just named to her as current.
     pub current: Option<HeaderValue>,
 }
 
 impl Wanted<'_> {
+    /// Whether what is stored is proven to be of the release that is wanted.
+    pub(super) fn is_proven(&self, stored: &StoredResponse) -> bool {
+        self.part.is_some_and(|part| part.proof.proves(&stored.headers))
+    }
+
     /// Where it is fetched from.
     pub(super) fn origin(&self) -> &Arc<Origin> {
         self.mount.map_or(&self.site.origin, |mount| &mount.origin)

@@ -67,6 +67,7 @@ fn stored(method: &Method, status: u16, request: Given<'_>, response: Given<'_>)
         asked_by_rule: false,
         storable_status_by_rule: false,
         stale_by_rule: false,
+        proven_by_rule: false,
         received: now(),
     })
 }

@@ -29,6 +29,8 @@ pub struct Exchange<'a> {
     pub directives: &'a Directives,
     /// Extension of the last path segment, without the dot, in any case.
     pub path_extension: Option<&'a str>,
+    /// A rule says what proves it to be the file that was asked for, and that does: it needs no type.
+    pub proven_by_rule: bool,
     /// A rule gives a lifetime.
     pub lifetime_by_rule: bool,
     /// A rule says that the path is the same for everybody: lifts [`NotStorable::Cookie`] only.
@@ -281,7 +283,7 @@ fn disguised(facts: &Exchange<'_>) -> bool {
         return false;
     }
     let mut types = list::members(facts.headers, &header::CONTENT_TYPE, Quotes::Escaped).peekable();
-    types.peek().is_none() || types.any(is_page_or_nothing)
+    types.peek().is_none() && !facts.proven_by_rule || types.any(is_page_or_nothing)
 }
 
 fn is_page_or_nothing(value: &[u8]) -> bool {

@@ -38,6 +38,7 @@ fn decide(
         asked_by_rule: false,
         storable_status_by_rule: false,
         stale_by_rule: false,
+        proven_by_rule: false,
         received: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
     };
     change(&mut facts);
@@ -301,6 +302,16 @@ fn a_page_dressed_as_a_file_is_not_stored() {
         assert_eq!(got, if stored { Ok(()) } else { Err(NotStorable::Disguised) }, "{section} {extension:?}");
     }
     let two = [PUBLIC, ("content-type", "image/png"), ("content-type", "text/html")];
+    for (fields, stored) in [(&[FRESH][..], true), (&[FRESH, ("content-type", "text/html")][..], false)] {
+        let got = decide(200, fields, |facts| {
+            (facts.path_extension, facts.proven_by_rule) = (Some("js"), true);
+        });
+        assert_eq!(
+            got.is_ok(),
+            stored,
+            "what is proven needs no type, and a page is none all the same: {fields:?}"
+        );
+    }
     let got = decide(200, &two, |facts| facts.path_extension = Some("png"));
     assert_eq!(got, Err(NotStorable::Disguised), "two lines");
 }

@@ -99,7 +99,7 @@ mod tests {
 
     fn record(key: &str, who: &str, tag: &str, when: u64) -> Record {
         let about = About { who: who.into(), key: Some(key.into()), when, ..About::default() };
-        Record { purge: Purge::Tag { tag: tag.into() }, about }
+        Record::purge(Purge::Tag { tag: tag.into() }, about)
     }
 
     #[test]
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(keys.of(&record("k", "a", "t", 2)), Some(Known::Same(1)), "asked again later");
         assert_eq!(keys.of(&record("k", "a", "u", 2)), Some(Known::Other(1)));
         assert_eq!(keys.of(&record("k", "b", "u", 2)), None, "another token's");
-        let none = Record { purge: Purge::All {}, about: About::default() };
+        let none = Record::purge(Purge::All {}, About::default());
         keys.learn(2, &none);
         assert_eq!(keys.of(&none), None, "without a key");
     }

@@ -13,11 +13,13 @@ mod folders;
 mod keys;
 mod log;
 mod medium;
+mod modules;
 mod projection;
 mod record;
 mod settings;
 mod snapshot;
 mod snapshots;
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -25,9 +27,11 @@ pub use chain::{Flaw, Identity, NoIdentity};
 pub use entry::{Entry, Verifier};
 pub use error::LedgerError;
 pub(crate) use folders::{make_folder, sync_folders};
+pub use modules::Modules;
 pub use projection::{Covering, Projection, Projector, SiteMarks, Standing, Subject};
-pub use record::{About, Purge, Record, SETTLE};
+pub use record::{About, Fact, Purge, Record, SETTLE};
 pub use settings::LedgerSettings;
+pub use step::{ManifestId, Module, Release, Step, Told};
 
 use crate::{http_caching::Tags, telemetry::Metrics};
 use std::{path::Path, sync::Arc};
@@ -80,6 +84,11 @@ impl Ledger {
     /// The marks of a site, made on demand and kept for ever: resolve them when the configuration is built.
     pub fn marks(&self, site: &str) -> Arc<SiteMarks> {
         self.shared.projection.marks(site)
+    }
+
+    /// All releases that are active, staged, or can be gone back to.
+    pub fn releases(&self) -> Vec<Arc<Release>> {
+        self.shared.projection.releases()
     }
 
     /// What the records make of a response of this site with this `born`.

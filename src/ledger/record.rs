@@ -3,18 +3,29 @@
 //! JSON, one object a record: an auditor can read it without this program. A kind or field that this version does
 //! not know is an error, never skipped: a newer record must not be half obeyed.
 
+use super::step::Step;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// One fact of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Record {
-    /// What is purged.
+    /// What it says.
     #[serde(flatten)]
-    pub purge: Purge,
+    pub fact: Fact,
     /// How, and on whose word.
     #[serde(flatten)]
     pub about: About,
+}
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Fact {
+    /// Something is outdated.
+    Purge(Purge),
+    /// A step of a release.
+    Release(Step),
 }
 
 /// What is outdated by a record: of the sites it is about.
@@ -98,6 +109,11 @@ fn is_zero(seconds: &u16) -> bool {
 }
 
 impl Record {
+    /// A purge.
+    pub const fn purge(purge: Purge, about: About) -> Record {
+        Record { fact: Fact::Purge(purge), about }
+    }
+
     /// The sites it concerns; none: all.
     pub fn sites(&self) -> &[String] {
         &self.about.sites
@@ -105,14 +121,15 @@ impl Record {
 
     /// The word for its kind.
     pub const fn kind(&self) -> &'static str {
-        match self.purge {
-            Purge::Url { .. } => "purge-url",
-            Purge::Prefix { .. } => "purge-prefix",
-            Purge::Tag { .. } => "purge-tag",
-            Purge::Module { .. } => "purge-module",
-            Purge::Site {} => "purge-site",
-            Purge::Scope {} => "purge-scope",
-            Purge::All {} => "purge-all",
+        match &self.fact {
+            Fact::Release(step) => step.kind(),
+            Fact::Purge(Purge::Url { .. }) => "purge-url",
+            Fact::Purge(Purge::Prefix { .. }) => "purge-prefix",
+            Fact::Purge(Purge::Tag { .. }) => "purge-tag",
+            Fact::Purge(Purge::Module { .. }) => "purge-module",
+            Fact::Purge(Purge::Site {}) => "purge-site",
+            Fact::Purge(Purge::Scope {}) => "purge-scope",
+            Fact::Purge(Purge::All {}) => "purge-all",
         }
     }
 
@@ -124,10 +141,17 @@ impl Record {
 
     /// Reads what [`Record::encode`] wrote.
     pub(super) fn decode(bytes: &[u8]) -> Result<Record, serde_json::Error> {
-        let mut purge: Map<String, Value> = serde_json::from_slice(bytes)?;
-        let about = ABOUT.iter().filter_map(|name| purge.remove_entry(*name)).collect();
+        let mut fact: Map<String, Value> = serde_json::from_slice(bytes)?;
+        let about = ABOUT.iter().filter_map(|name| fact.remove_entry(*name)).collect();
+        let released =
+            fact.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.starts_with("release-"));
+        let fact = Value::Object(fact);
         Ok(Record {
-            purge: serde_json::from_value(Value::Object(purge))?,
+            fact: if released {
+                Fact::Release(serde_json::from_value(fact)?)
+            } else {
+                Fact::Purge(serde_json::from_value(fact)?)
+            },
             about: serde_json::from_value(Value::Object(about))?,
         })
     }
@@ -146,7 +170,7 @@ mod tests {
             from: "192.0.2.1:5".into(),
             ..About::default()
         };
-        Record { purge, about }
+        Record::purge(purge, about)
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{
     Entry, Identity,
     chain::{Chain, digest_text},
     keys::{KeyState, Keys},
-    projection::{EntryState, Numbers, Projection, Projector, Restoring, SiteState},
+    projection::{EntryState, ModuleState, Numbers, Projection, Projector, Restoring, SiteState},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -45,6 +45,7 @@ enum Line<'a> {
     Entry(EntryState<'a>),
     #[serde(borrow)]
     Site(SiteState<'a>),
+    Module(Box<ModuleState>),
     /// What is purged of sites to come.
     All(Numbers),
     Key(KeyState<'a>),
@@ -60,6 +61,7 @@ pub(super) fn write(folder: &Path, chain: &Chain, projection: &Projection, keys:
     out.line(&Line::Ledger { format: FORMAT, identity, number, digest })?;
     projection.entries(|entry| out.line(&Line::Entry(entry)))?;
     let all = projection.sites(|site| out.line(&Line::Site(site)))?;
+    projection.modules(|module| out.line(&Line::Module(Box::new(module))))?;
     out.line(&Line::All(all))?;
     keys.states().try_for_each(|key| out.line(&Line::Key(key)))?;
     let bytes = out.seal()?;
@@ -91,6 +93,7 @@ pub(super) fn read(folder: &Path, bound: usize) -> io::Result<Option<Snapshot>> 
             Line::Ledger { .. } => return Err(wrong("it is of a form that this version does not know")),
             Line::Entry(entry) => restoring.entry(entry),
             Line::Site(site) => restoring.site(&site),
+            Line::Module(module) => restoring.module(*module),
             Line::All(purged) => restoring.all(purged),
             Line::Key(key) => keys.restore(key),
         }
@@ -145,7 +148,7 @@ impl Sealing {
 mod tests {
     use super::{FILE, read, write};
     use crate::ledger::{
-        About, Identity, Projection, Projector, Purge, Record,
+        About, Fact, Identity, ManifestId, Projection, Projector, Purge, Record, Step,
         chain::Chain,
         keys::{Keys, Known},
     };
@@ -158,7 +161,7 @@ mod tests {
             who: "w".into(),
             ..About::default()
         };
-        Record { purge: Purge::Tag { tag: "t \"\n".into() }, about }
+        Record::purge(Purge::Tag { tag: "t \"\n".into() }, about)
     }
 
     #[test]
@@ -169,6 +172,10 @@ mod tests {
         let mut projector = Projector::new(Arc::new(Projection::new()), 10);
         projector.apply(1, &record(Some("k")));
         keys.learn(1, &record(Some("k")));
+        let manifest = ManifestId::of(b"m");
+        let step = Step::Stage { module: "m".into(), release: "1".into(), manifest };
+        let about = About { sites: vec!["a".into()], ..About::default() };
+        projector.apply(2, &Record { fact: Fact::Release(step), about });
         let chain = Chain::new(Identity([7; 16])).with(b"x");
         let bytes = write(folder.path(), &chain, projector.projection(), &keys).unwrap();
         let written = fs::read(&path).unwrap();
@@ -178,6 +185,9 @@ mod tests {
         assert_eq!(snapshot.chain, chain);
         assert_eq!(snapshot.keys.of(&record(Some("k"))), Some(Known::Same(1)));
         assert_eq!(snapshot.projector.projection().marks("a").named(), 1);
+        let module = snapshot.projector.projection().marks("a").modules().get("m").unwrap();
+        assert_eq!(module, projector.projection().marks("a").modules().get("m").unwrap());
+        assert_eq!(module.staged.as_ref().map(|release| release.manifest), Some(manifest));
 
         for at in 0..written.len() - 1 {
             let mut altered = written.clone();

@@ -3,16 +3,18 @@
 use crate::{
     cache::{Disk, KeyParts},
     control::{
-        Api, ApiBody, Count, Counts, Explain, PurgeTarget, ResolveSite, ResolveUrl, UnknownTarget, Warm,
+        Api, ApiBody, Count, Counts, Explain, HasOf, List, Listing, PurgeTarget, ResolveSite, ResolveUrl,
+        UnknownTarget, Unlisted, Warm,
     },
     edge::{Edge, Parts},
     ledger::Subject,
     listener::{Connection, RequestBody, Serve},
+    release::{Manifest, Place},
     response::Warmed,
     rules::{Facts, Rule, Verdict, normalise},
 };
 use http::{HeaderMap, Method, Request, Response};
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 
 /// The control API as a service of a listener.
 #[derive(Clone)]
@@ -109,10 +111,41 @@ pub(super) fn explain(edge: &Edge) -> Explain {
 /// Warms what a request would be answered with, for as long as the node is not about to end.
 pub(super) fn warm(edge: &Edge, stopping: impl Fn() -> bool + Send + Sync + 'static) -> Warm {
     let edge = edge.clone();
-    Arc::new(move |request, https, client| {
+    Arc::new(move |request, https, client, release| {
         let (edge, stopping) = (edge.clone(), stopping());
         Box::pin(async move {
-            if stopping { Warmed::refused("stopping") } else { edge.warm(request, https, client).await }
+            match stopping {
+                true => Warmed::refused("stopping"),
+                false => edge.warm(request, https, client, release.as_ref()).await,
+            }
         })
+    })
+}
+
+/// Tells whether a file of a release is stored, after what another release has of it was taken over.
+pub(super) fn has_of(edge: &Edge) -> HasOf {
+    let edge = edge.clone();
+    Arc::new(move |request, https, release| {
+        let edge = edge.clone();
+        let client = (Ipv4Addr::LOCALHOST, 0).into();
+        Box::pin(async move { edge.has_of(&request, https, client, &release).await })
+    })
+}
+
+/// Makes the manifest of a release by the configuration of this moment.
+pub(super) fn list(edge: &Edge) -> List {
+    let edge = edge.clone();
+    Arc::new(move |listing: &Listing<'_>| {
+        let sites = edge.parts().sites.load();
+        let Listing { site, release, base, entries, open } = *listing;
+        let asked = sites.named(site).ok_or(Unlisted::Site)?;
+        let host = normalise::host(base.host, base.https).map_err(|bad| Unlisted::Base(bad.to_string()))?;
+        let site = sites.find(&host).ok_or(Unlisted::Host)?;
+        if site.scope != asked.scope {
+            return Err(Unlisted::Host);
+        }
+        let path = normalise::target(base.path).map_err(|bad| Unlisted::Base(bad.to_string()))?;
+        let place = Place { https: base.https, host: &host, path: &path };
+        Manifest::of(site, release, place, entries, open).map_err(Unlisted::Files)
     })
 }

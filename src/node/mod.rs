@@ -23,6 +23,7 @@ use crate::{
         raise_descriptor_limit,
     },
     origin::Origin,
+    release::Manifests,
     response::{Accounts, coding::Coder},
     site::Switches,
     telemetry::{AccessLog, Metrics},
@@ -138,6 +139,12 @@ pub fn run(file: PathBuf, config: Config, upgrade: bool) -> anyhow::Result<()> {
         Switches::open(folder, &metrics).context("the file of switches beside the ledger cannot be used")?;
     let switches = Arc::new(switches);
 
+    let manifests = Arc::new(Manifests::beside(folder));
+    for release in ledger.releases() {
+        // What is lost is told, and the node serves all the same.
+        _ = manifests.get(release.manifest);
+    }
+
     let memory = Memory::new(config.cache.memory, metrics.clone());
     let disk = disk(&config.disk, &memory, &ledger, &metrics, predecessor.is_some())?;
     let tiers = Tiers::new(memory, disk);
@@ -151,8 +158,8 @@ pub fn run(file: PathBuf, config: Config, upgrade: bool) -> anyhow::Result<()> {
     let sites = ArcSwap::from_pointee(reload::sites(&config, &origins, &ledger, &switches, &metrics)?);
     let stray = metrics.rule("", "");
     let accounts = Arc::new(Accounts { log, metrics: metrics.clone(), stray });
-    let edge =
-        Edge::new(Parts { sites, tiers, fills, ledger, accounts, coder, handover: Handover::default() });
+    let handover = Handover::default();
+    let edge = Edge::new(Parts { sites, tiers, fills, ledger, manifests, accounts, coder, handover });
     let node = Arc::new(Node {
         program: std::env::current_exe().context("this program does not know where it lies")?,
         file,
@@ -244,6 +251,10 @@ impl Node {
                 let node = self.clone();
                 control::warm(&self.edge, move || node.stopping.load(Ordering::Relaxed))
             },
+            manifests: parts.manifests.clone(),
+            list: control::list(&self.edge),
+            has_of: control::has_of(&self.edge),
+            steps: Arc::default(),
             notes: {
                 let tiers = parts.tiers.clone();
                 Arc::new(move || tiers.disk().map_or_else(Vec::new, Disk::ready))

@@ -4,6 +4,7 @@ use crate::{
     access::Digest,
     clock,
     http_caching::Coding,
+    ledger::Release,
     site::Site,
     telemetry::{AccessLog, Fault, Line, Metrics, Outcome, Room, RuleMetrics, Trace},
 };
@@ -62,6 +63,8 @@ pub struct Account {
     pub access: Option<&'static str>,
     /// Digest of her credentials.
     pub learner: Option<Digest>,
+    /// The release that it was answered from.
+    pub release: Option<Arc<Release>>,
     /// Server of the origin that answered.
     pub origin: Option<SocketAddr>,
     /// Age of the response served, seconds.
@@ -111,6 +114,7 @@ impl Account {
             detail: None,
             access: None,
             learner: None,
+            release: None,
             origin: None,
             age: None,
             coding: None,
@@ -216,6 +220,8 @@ impl Drop for Account {
             detail: self.detail,
             access: self.access,
             learner: self.learner.as_ref().map(|learner| learner as &dyn std::fmt::Display),
+            module: self.release.as_ref().map(|release| &*release.module),
+            release: self.release.as_ref().map(|release| &*release.name),
             status: if answered { self.status.as_u16() } else { 0 },
             bytes: self.bytes,
             complete: self.complete,

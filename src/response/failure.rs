@@ -12,6 +12,8 @@ use serde_json::json;
 use std::time::Duration;
 
 const TEXT: &str = "text/plain; charset=utf-8";
+/// When to ask again for what no front has of the active release.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Why the edge answers by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,7 @@ impl Plain {
         match failure {
             Failure::Busy { retry_after } => Plain::busy(*retry_after),
             Failure::Origin(error) => Plain::origin(error),
+            Failure::OtherRelease => Plain::not_of_the_release(failure.word()),
             other => Plain::new(StatusCode::BAD_GATEWAY, other.word()),
         }
     }
@@ -55,6 +58,11 @@ impl Plain {
         };
         // What is left of a request's body cannot be told from a next request.
         Plain { close: error.fault() == Fault::Client, ..Plain::new(status, error.word()) }
+    }
+
+    /// The origin has not, or not yet everywhere, the release that is active.
+    pub const fn not_of_the_release(word: &'static str) -> Plain {
+        Plain { retry_after: Some(AGAIN), ..Plain::new(StatusCode::SERVICE_UNAVAILABLE, word) }
     }
 
     /// The origin has no place for the request.

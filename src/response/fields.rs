@@ -192,6 +192,14 @@ pub fn tell_to_ask(headers: &mut HeaderMap) {
     drop_targeted(headers);
 }
 
+/// Tells everybody on the way to keep nothing of an answer.
+pub fn tell_not_to_keep(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.remove(header::EXPIRES);
+    headers.remove(header::PRAGMA);
+    drop_targeted(headers);
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Asker, drop_cookie, for_one, forward, join_cookies, strip_hop_by_hop};

@@ -5,7 +5,7 @@
 //! the rest may be: `/a/**` covers `/a/` and `/a/b/c`, not `/a`.
 
 use super::normalise;
-use std::fmt;
+use std::{fmt, ops::Range};
 
 /// A path pattern, ready to be put into the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,6 +172,13 @@ impl Pattern {
             Segment::Any => Some(text),
             Segment::Glob(glob) => glob.capture(*wildcard, text),
         }
+    }
+
+    /// Where that stands.
+    pub fn place(&self, name: &str, path: &str) -> Option<Range<usize>> {
+        let text = self.capture(name, path)?;
+        let start = text.as_ptr() as usize - path.as_ptr() as usize;
+        Some(start..start + text.len())
     }
 
     /// The literal text that every path it covers begins with.

@@ -5,7 +5,7 @@
 
 use super::{Pattern, normalise};
 use http::{HeaderMap, HeaderName};
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// Where versions are named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,37 @@ impl VersionRule {
         Some(version).filter(|version| !version.is_empty())
     }
 
+    /// Path and query without their version: all versions of a file have one key. `{}`, which no path holds, stands in its place.
+    pub fn cut<'u>(&self, path: &'u str, query: Option<&'u str>) -> (Cow<'u, str>, Option<Cow<'u, str>>) {
+        self.put("{}", path, query)
+    }
+
+    /// Path and query as they name `version`, whatever they name. A parameter for it stands at the end.
+    pub fn put<'u>(
+        &self,
+        version: &str,
+        path: &'u str,
+        query: Option<&'u str>,
+    ) -> (Cow<'u, str>, Option<Cow<'u, str>>) {
+        let borrowed = query.map(Cow::Borrowed);
+        match &self.url {
+            Some(UrlVersion::Path { pattern, name }) => match pattern.place(name, path) {
+                Some(place) => {
+                    let (before, after) = (&path[..place.start], &path[place.end..]);
+                    (Cow::Owned([before, version, after].concat()), borrowed)
+                }
+                None => (Cow::Borrowed(path), borrowed),
+            },
+            Some(UrlVersion::Query(name)) => {
+                let rest =
+                    query.and_then(|query| normalise::without(query, name)).filter(|rest| !rest.is_empty());
+                let rest = rest.map(|rest| format!("{rest}&")).unwrap_or_default();
+                (Cow::Borrowed(path), Some(Cow::Owned(format!("{rest}{name}={version}"))))
+            }
+            None => (Cow::Borrowed(path), borrowed),
+        }
+    }
+
     /// What an answer with these fields says to who asked for `version`.
     pub fn said(&self, headers: &HeaderMap, version: Option<&str>) -> Said {
         let field = self.field.as_ref().and_then(|field| headers.get(field));
@@ -96,6 +127,27 @@ mod tests {
             assert_eq!(query.named("/a", asked), named, "{asked:?}");
         }
         assert_eq!(VersionRule { url: None, field: None }.named("/a", Some("v=8")), None);
+    }
+
+    #[test]
+    fn all_versions_of_a_file_have_one_key_and_each_has_its_url() {
+        let pattern = Pattern::parse("/content/{module}/{v}/**").unwrap();
+        let path = VersionRule { url: Some(UrlVersion::Path { pattern, name: "v".into() }), field: None };
+        let query = VersionRule { url: Some(UrlVersion::Query("v".into())), field: None };
+        let none = VersionRule { url: None, field: None };
+        let told = |(path, query): (std::borrow::Cow<'_, str>, Option<std::borrow::Cow<'_, str>>)| {
+            query.map_or_else(|| path.to_string(), |query| format!("{path}?{query}"))
+        };
+        for (rule, asked, with, cut, put) in [
+            (&path, "/content/m/7/a.js", Some("x"), "/content/m/{}/a.js?x", "/content/m/8/a.js?x"),
+            (&query, "/a.js", Some("v=7"), "/a.js?v={}", "/a.js?v=8"),
+            (&query, "/a.js", Some("v=7&x=1&v=9"), "/a.js?x=1&v={}", "/a.js?x=1&v=8"),
+            (&query, "/a.js", None, "/a.js?v={}", "/a.js?v=8"),
+            (&none, "/a.js", Some("x"), "/a.js?x", "/a.js?x"),
+        ] {
+            assert_eq!(told(rule.cut(asked, with)), cut, "{asked}");
+            assert_eq!(told(rule.put("8", asked, with)), put, "{asked}");
+        }
     }
 
     #[test]

@@ -47,6 +47,10 @@ pub struct Line<'a> {
     pub access: Option<&'static str>,
     /// Digest of her credentials.
     pub learner: Option<&'a dyn std::fmt::Display>,
+    /// The module, where it is released, and the release that was answered from.
+    pub module: Option<&'a str>,
+    /// That release.
+    pub release: Option<&'a str>,
     /// Body bytes handed to the client.
     pub bytes: u64,
     /// Whether the client got the answer whole.
@@ -77,6 +81,8 @@ impl Line<'_> {
             detail,
             access,
             learner,
+            module,
+            release,
             status,
             bytes,
             complete,
@@ -121,6 +127,12 @@ impl Line<'_> {
             out.extend_from_slice(b",\"learner\":\"");
             // A Vec takes every write; a digest needs no escaping.
             let _ = write!(out, "{learner}\"");
+        }
+        if let Some(module) = module {
+            text(out, ",\"module\":\"", module);
+        }
+        if let Some(release) = release {
+            text(out, ",\"release\":\"", release);
         }
         number(out, ",\"status\":", status.into());
         number(out, ",\"bytes\":", bytes);
@@ -248,6 +260,8 @@ pub(super) mod tests {
             detail: None,
             access: None,
             learner: None,
+            module: None,
+            release: None,
             status: 200,
             bytes: 1024,
             complete: true,
@@ -267,6 +281,8 @@ pub(super) mod tests {
             detail: Some("origin-timeout"),
             access: Some("kept"),
             learner: Some(&"5ab4e2c1f0d39786a1b2c3d4e5f60718"),
+            module: Some("physics"),
+            release: Some("2026-11"),
             origin: Some("[2001:db8::7]:8080".parse().unwrap()),
             coding: Some("br"),
             ..hit()
@@ -335,9 +351,10 @@ pub(super) mod tests {
     fn absent_facts_are_left_out() {
         let line = Line { site: "", rule: "", target: None, age: None, status: 0, ..hit() };
         let names: Vec<_> = fields(&line).into_iter().map(|(name, _)| name).collect();
-        for absent in
-            ["target", "site", "rule", "fault", "detail", "access", "learner", "origin", "age", "coding"]
-        {
+        for absent in [
+            "target", "site", "rule", "fault", "detail", "access", "learner", "module", "release", "origin",
+            "age", "coding",
+        ] {
             assert!(!names.iter().any(|n| n == absent), "{absent} in {names:?}");
         }
         assert!(written(&line).contains(r#""status":0,"#));

@@ -50,6 +50,8 @@ pub struct Metrics {
     pub fills_failed: IntCounterVec,
     /// Responses not stored, by reason (a fixed word).
     pub not_stored: IntCounterVec,
+    /// Answers of another release than was asked for, by site and front.
+    pub release_mismatches: IntCounterVec,
     /// Requests sent to origins, by origin and status class (`2xx` … `5xx`, `error`).
     pub origin_requests: IntCounterVec,
     /// From sending a request to an origin to the head of its answer, seconds, by origin.
@@ -236,6 +238,12 @@ impl Metrics {
                 "lectern_responses_not_stored_total",
                 "Responses that were not stored, by reason. A rule that says cache and still stores nothing shows here.",
                 &["reason"],
+            ),
+            release_mismatches: counters(
+                "lectern_release_mismatches_total",
+                "Files of another release than the active one, by the front that sent them. Growing while no release is being rolled out means \
+                 that a front was forgotten.",
+                &["site", "front"],
             ),
             origin_requests: counters(
                 "lectern_origin_requests_total",

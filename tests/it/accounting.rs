@@ -46,13 +46,20 @@ async fn every_outcome_has_its_line_with_the_fields_that_are_documented() {
     let rest = "[[site.rule]]\nname = \"never\"\nprefix = \"/never/\"\nverdict = \"refuse\"\nstatus = 403\n\
                 [[site.rule]]\nname = \"own\"\nprefix = \"/own/\"\nverdict = \"cache\"\nlift_private = true\n\
                 access = \"asked\"\n\
-                asked = { cookies = \"S\" }\n";
+                asked = { cookies = \"S\" }\n\
+                [[site.rule]]\nname = \"modules\"\npath = \"/m/{module}/**\"\nverdict = \"cache\"\nmodule = \"{module}\"\n";
+    origin.on("/m/physics/a", Answer::storable("released"));
     let edge = Edge::before(&origin, rest).await;
 
     let mut client = edge.client().await;
     client.get("/a?x=1").await.expect_body(200, "0123456789");
     client.get("/a?x=1").await.expect_body(200, "0123456789");
     client.ask(&Request::get("/own/a").field("Cookie", "S=1")).await.expect_body(200, "hers");
+    let list = r#"{"site":"lms","release":"7","base":"http://lms.example/m/physics/","list":"a"}"#;
+    edge.control("POST", "/v1/modules/physics/stage", list).await.expect(200);
+    let activate = r#"{"site":"lms","release":"7","cold":true}"#;
+    edge.control("POST", "/v1/modules/physics/activate", activate).await.expect(200);
+    client.get("/m/physics/a").await.expect_body(200, "released");
     edge.h2().await.get("/a?x=2").await.expect_body(200, "0123456789");
     client.ask(&Request::new("POST", "/post").body("x")).await.expect_body(200, "posted");
     client.get("/never/a").await.expect(403);
@@ -115,6 +122,8 @@ async fn every_outcome_has_its_line_with_the_fields_that_are_documented() {
     );
     assert_eq!(of(&log, "/a?x=2")["protocol"], "HTTP/2");
     assert_eq!(of(&log, "/coded")["coding"], "identity");
+    let released = of(&log, "/m/physics/a");
+    assert_eq!((&released["module"], &released["release"]), (&"physics".into(), &"7".into()));
     let joined = line("joined");
     assert_eq!((&joined["bytes"], &joined["complete"]), (&400_000.into(), &true.into()), "{joined}");
     assert_eq!(joined["origin"], origin.addr().to_string(), "{joined}");

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     clock,
-    ledger::{About, Purge, Receipt, Record},
+    ledger::{About, Fact, Purge, Receipt, Record},
 };
 use axum::{
     Extension, Json,
@@ -143,7 +143,7 @@ impl Call<'_> {
             from: self.from,
             key: self.key,
         };
-        Ok(Wanted { record: Record { purge, about }, dry_run: how.dry_run })
+        Ok(Wanted { record: Record::purge(purge, about), dry_run: how.dry_run })
     }
 }
 
@@ -175,7 +175,7 @@ pub(super) async fn written(
 }
 
 /// The key of the call, if it has one. It may stand in quotation marks.
-fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(super) fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut lines = headers.get_all("idempotency-key").iter();
     let Some(line) = lines.next() else { return Ok(None) };
     let text = line.to_str().unwrap_or_default().trim();
@@ -247,12 +247,12 @@ fn answer(receipt: Receipt, record: Record) -> PurgeAnswer {
         dry_run: None,
         applied: true,
     };
-    match record.purge {
-        Purge::Url { path, query } => PurgeAnswer { path: Some(path), query, ..answer },
-        Purge::Prefix { path } => PurgeAnswer { path: Some(path), ..answer },
-        Purge::Tag { tag } => PurgeAnswer { tag: Some(tag), ..answer },
-        Purge::Module { module } => PurgeAnswer { module: Some(module), ..answer },
-        Purge::Site {} | Purge::Scope {} | Purge::All {} => answer,
+    match record.fact {
+        Fact::Purge(Purge::Url { path, query }) => PurgeAnswer { path: Some(path), query, ..answer },
+        Fact::Purge(Purge::Prefix { path }) => PurgeAnswer { path: Some(path), ..answer },
+        Fact::Purge(Purge::Tag { tag }) => PurgeAnswer { tag: Some(tag), ..answer },
+        Fact::Purge(Purge::Module { module }) => PurgeAnswer { module: Some(module), ..answer },
+        Fact::Purge(Purge::Site {} | Purge::Scope {} | Purge::All {}) | Fact::Release(_) => answer,
     }
 }
 

@@ -36,7 +36,8 @@ async fn a_batch_is_all_in_force_or_says_of_each_what_became_of_it() {
     for (body, kind) in [("[", "not-json"), ("[1]", "wrong-items"), ("[[]]", "wrong-items")] {
         assert_eq!(node.purge(body).await.problem(), kind, "{body}");
     }
-    let dry = node.purge(r#"[{"kind":"all","dry_run":true},{"kind":"site","site":"lms","dry_run":true}]"#).await;
+    let dry =
+        node.purge(r#"[{"kind":"all","dry_run":true},{"kind":"site","site":"lms","dry_run":true}]"#).await;
     let told = dry.json();
     assert_eq!((dry.status.as_u16(), &told["applied"]), (200, &json!(false)), "{told}");
     assert!(told["results"].as_array().unwrap().iter().all(|one| one["purge"]["applied"] == json!(false)));

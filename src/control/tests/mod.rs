@@ -111,7 +111,11 @@ fn node_pausing(rate: Rate, shapes: Vec<Shape>, pause: Duration) -> Node {
             };
             Box::pin(async move { told })
         }),
-        warm: Arc::new(|_, _, _| Box::pin(async { Warmed::fresh(false) })),
+        warm: Arc::new(|_, _, _, _| Box::pin(async { Warmed::fresh(false) })),
+        manifests: Arc::new(crate::release::Manifests::beside(dir.path())),
+        list: Arc::new(|_| Err(crate::control::Unlisted::Host)),
+        has_of: Arc::new(|_, _, _| Box::pin(async { true })),
+        steps: Arc::default(),
         not_ready: {
             let reasons = reasons.clone();
             Arc::new(move || reasons.lock().unwrap().clone())

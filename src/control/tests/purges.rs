@@ -67,16 +67,14 @@ async fn asked_again_with_its_key_a_purge_is_the_same_record_also_after_a_restar
     let record = ledger.entries(1, 1).await.unwrap().remove(0);
     assert!(record.text.contains(r#""key":"k""#), "{}", record.text);
     node.ledger = ledger;
-    let again = Record {
-        purge: Purge::Site {},
-        about: About {
-            sites: vec!["lms".into(), "sister".into()],
-            who: "pipeline".into(),
-            key: Some("k".into()),
-            settle: 30,
-            ..About::default()
-        },
+    let about = About {
+        sites: vec!["lms".into(), "sister".into()],
+        who: "pipeline".into(),
+        key: Some("k".into()),
+        settle: 30,
+        ..About::default()
     };
+    let again = Record::purge(Purge::Site {}, about);
     let receipt = node.ledger.append(again).await.unwrap();
     assert_eq!((receipt.number.n, receipt.repeated), (1, true));
     let answer = node.ask("POST", "/v1/purges?wait=later", Some(&bearer), a).await;

@@ -49,7 +49,7 @@ impl Edge {
             let from = route::Sender { client: SocketAddr::new(client, 0), https };
             purge::records(&sites, &request, &from, &mut account)
         });
-        let routed = route::route(&sites, &request, https, &mut account);
+        let routed = route::route(&self.known(&sites), &request, https, &mut account);
         let mut told = Explanation {
             method: request.method().to_string(),
             url: as_given(&request, https),

@@ -12,9 +12,13 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub(super) use state::{EntryState, Restoring, SiteState};
+pub(super) use state::{EntryState, ModuleState, Restoring, SiteState};
 
-use super::record::{About, Purge, Record};
+use super::{
+    modules::Modules,
+    record::{About, Fact, Purge, Record},
+    step::{Release, Step, Told},
+};
 use crate::{
     clock::{self, unix_millis},
     http_caching::Tags,
@@ -240,9 +244,15 @@ pub struct SiteMarks {
     /// Slashes in the deepest prefix that was purged.
     deepest: AtomicU32,
     purged: Whole,
+    modules: Modules,
 }
 
 impl SiteMarks {
+    /// Its modules that have releases.
+    pub fn modules(&self) -> &Modules {
+        &self.modules
+    }
+
     /// The highest record that concerns the site. A response found not outdated stays so until this moves.
     pub fn touched(&self) -> u64 {
         self.touched.load(Ordering::Acquire)
@@ -336,6 +346,13 @@ impl Projection {
             Arc::new(marks)
         };
         sites.entry(site.into()).or_insert_with(made).clone()
+    }
+
+    /// All releases that are active, staged, or can be gone back to.
+    pub fn releases(&self) -> Vec<Arc<Release>> {
+        let sites = self.sites.read().unwrap_or_else(PoisonError::into_inner);
+        let modules = sites.values().flat_map(|marks| marks.modules.all());
+        modules.flat_map(|(_, module)| module.releases().cloned().collect::<Vec<_>>()).collect()
     }
 
     /// What the records above `born` make of a stored response.
@@ -472,7 +489,11 @@ impl Projector {
     /// Takes in the record with this number. Numbers only grow.
     pub fn apply(&mut self, number: u64, record: &Record) {
         let by = Numbers::of(number, &record.about);
-        let (kind, name, query) = match &record.purge {
+        let purge = match &record.fact {
+            Fact::Purge(purge) => purge,
+            Fact::Release(step) => return self.apply_step(number, step, record),
+        };
+        let (kind, name, query) = match purge {
             Purge::All {} => return self.apply_to_all(by),
             Purge::Site {} | Purge::Scope {} => {
                 for marks in self.concerned(record) {
@@ -499,6 +520,16 @@ impl Projector {
             marks.kinds[kind as usize].fetch_max(number, Ordering::AcqRel);
             marks.settles.fetch_max(by.settles(), Ordering::AcqRel);
             marks.touched.fetch_max(number, Ordering::AcqRel);
+        }
+    }
+
+    /// A step of a release outdates nothing: what it leads to has keys of its own.
+    fn apply_step(&mut self, number: u64, step: &Step, record: &Record) {
+        let About { who, why, when, .. } = &record.about;
+        let (who, why) = (who.as_str().into(), why.as_str().into());
+        let told = Told { number, who, why, when: *when };
+        for marks in self.concerned(record) {
+            marks.modules.step(step, &told);
         }
     }
 

@@ -4,6 +4,7 @@
 //! nothing. Entries are handed out before the sites that they may fold into meanwhile.
 
 use super::{Entry, Kind, Numbers, Projection, Projector, SiteMarks};
+use crate::ledger::step::{Module, Release, Told};
 use serde::{Deserialize, Serialize};
 use std::{
     borrow::Cow,
@@ -31,6 +32,17 @@ pub(in crate::ledger) struct SiteState<'a> {
     kinds: [u64; super::KINDS],
     deepest: u32,
     purged: Numbers,
+}
+
+/// A module of a site, with its releases.
+#[derive(Debug, Serialize, Deserialize)]
+pub(in crate::ledger) struct ModuleState {
+    site: String,
+    module: String,
+    active: Option<(Release, Told)>,
+    staged: Option<Release>,
+    previous: Option<Release>,
+    last: u64,
 }
 
 impl From<Numbers> for [u64; 5] {
@@ -77,6 +89,28 @@ impl Projection {
         marked.into_iter().map(|(name, marks)| marks.state(name)).try_for_each(each)?;
         Ok(self.all.numbers())
     }
+
+    /// Hands out every module that has releases.
+    pub(in crate::ledger) fn modules<E>(
+        &self,
+        mut each: impl FnMut(ModuleState) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let sites = self.sites.read().unwrap_or_else(PoisonError::into_inner);
+        let of = |release: &Arc<Release>| Release::clone(release);
+        for (site, marks) in sites.iter() {
+            for (name, module) in marks.modules.all() {
+                each(ModuleState {
+                    site: site.to_string(),
+                    module: name.to_string(),
+                    active: module.active.as_ref().map(|(release, told)| (of(release), told.clone())),
+                    staged: module.staged.as_ref().map(of),
+                    previous: module.previous.as_ref().map(of),
+                    last: module.last,
+                })?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl SiteMarks {
@@ -120,6 +154,13 @@ impl Restoring {
         marks.settles.store(state.settles, Ordering::Release);
         marks.touched.store(state.touched, Ordering::Release);
         self.sites.push(marks);
+    }
+
+    pub(in crate::ledger) fn module(&mut self, state: ModuleState) {
+        let ModuleState { site, module: name, active, staged, previous, last } = state;
+        let active = active.map(|(release, told)| (Arc::new(release), told));
+        let module = Module { active, staged: staged.map(Arc::new), previous: previous.map(Arc::new), last };
+        self.projection.marks(&site).modules.restore(&name, module);
     }
 
     pub(in crate::ledger) fn all(&mut self, purged: Numbers) {

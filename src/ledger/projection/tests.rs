@@ -12,7 +12,7 @@ use std::{
 };
 
 fn of(site: &str, purge: Purge) -> Record {
-    Record { purge, about: About { sites: vec![site.into()], ..About::default() } }
+    Record::purge(purge, About { sites: vec![site.into()], ..About::default() })
 }
 
 fn url(site: &str, path: &str, query: Option<&str>) -> Record {

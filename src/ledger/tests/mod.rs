@@ -23,7 +23,7 @@ fn open_with(folder: &Path, url_entries: usize, metrics: &Metrics) -> Result<Arc
 
 fn of(sites: &[&str], purge: Purge) -> Record {
     let sites = sites.iter().map(|site| site.to_string()).collect();
-    Record { purge, about: About { sites, who: "test".into(), when: 1, ..About::default() } }
+    Record::purge(purge, About { sites, who: "test".into(), when: 1, ..About::default() })
 }
 
 fn url(site: &str, path: &str, query: Option<&str>) -> Record {

@@ -1,1 +1,4 @@
+mod course;
+mod skew;
+mod steps;
 mod version;

@@ -112,7 +112,7 @@ async fn what_a_new_process_purged_before_it_died_is_gone_in_the_old_one() {
         let ledger = Ledger::open(&settings, &Metrics::new()).unwrap();
         let purge = Purge::Url { path: "/a".into(), query: None };
         let about = About { sites: vec!["lms".into()], who: "new process".into(), ..About::default() };
-        let record = Record { purge, about };
+        let record = Record::purge(purge, about);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(ledger.append(record)).unwrap();
         ledger.close();
