@@ -120,6 +120,10 @@ impl Store {
         if folder.index.load().is_none() {
             give_up_what_the_ledger_forgot(path, &mut witness, (hooks.ledger)())?;
         }
+        // What it missed while it was not open. A full medium keeps nobody from reading: the next commit notes it, or fails.
+        if let Err(error) = witness.note((hooks.ledger)()) {
+            tracing::warn!(folder = folder.name, "it cannot be noted how far the ledger has come: {error}");
+        }
         opening::check_format(path)?;
         let index = match folder.index.load_full() {
             Some(index) => {

@@ -101,7 +101,7 @@ impl Writer {
         self.write(work.offers);
         let now = clock::instant();
         match &mut self.state {
-            State::Off(store, again) if now >= *again => match store.probe() {
+            State::Off(store, again) if now >= *again => match store.probe().and_then(|()| store.witness()) {
                 Ok(()) => self.works(),
                 Err(error) => self.fails(&error),
             },

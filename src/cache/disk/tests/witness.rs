@@ -58,6 +58,15 @@ fn a_folder_that_has_seen_more_of_the_ledger_is_emptied_and_used() {
 }
 
 #[test]
+fn a_folder_notes_when_it_is_opened_what_it_missed() {
+    let folder = folder();
+    let settings = settings(&[folder.path()], LIMIT, NEVER);
+    let end = Arc::new(AtomicU64::new(0));
+    drop(open(&settings, &end));
+    assert_eq!(seen(folder.path()), Some(0), "of a ledger without records too");
+}
+
+#[test]
 fn a_commit_is_never_ahead_of_what_is_noted() {
     let folder = folder();
     let settings = settings(&[folder.path()], LIMIT, NEVER);
